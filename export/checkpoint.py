@@ -1,0 +1,122 @@
+"""A trained checkpoint -> its EMA weights and the architecture read from them.
+
+Two layouts: the official ``.pth.tar`` (a dict whose ``ema_helper`` holds the weights that the authors' evaluation
+uses) and a flat ``.safetensors``. A ``.pth.tar`` is a pickle and may come from anywhere: it is read with
+``weights_only`` and an allow-list, never with a free unpickle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from runtime.errors import InputError, PackageError
+
+from .model import Architecture, DiffLL
+
+SUFFIXES = (".pth.tar", ".pth", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """weights: official name -> float32 tensor (EMA); sha256: of the file they came from."""
+
+    path: Path
+    sha256: str
+    arch: Architecture
+    weights: dict[str, Tensor]
+
+    def model(self) -> DiffLL:
+        """The PyTorch reference, in evaluation mode, with these weights (strictly all of them)."""
+        with torch.device("meta"):
+            model = DiffLL(self.arch)
+        try:
+            model.load_state_dict(self.weights, strict=True, assign=True)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())[:600]
+            raise PackageError(f"{self.path}: its weights are not those of one whole DiffLL: {detail}") from error
+        return model.eval().requires_grad_(False)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file.
+
+    Raises InputError when the file cannot be read, PackageError when it is damaged, wants to run code, or is not
+    a DiffLL's.
+    """
+    path = Path(path)
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"{path}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
+    try:
+        digest = sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error
+    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_official(path)
+    weights = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
+    try:
+        arch = Architecture.from_shapes({name: tuple(tensor.shape) for name, tensor in weights.items()})
+    except PackageError as error:
+        raise PackageError(f"{path}: {error}") from error
+    for name, tensor in weights.items():
+        if not _is_plain(tensor):
+            raise PackageError(
+                f"{path}: the weight {name[:80]!r} is no plain array of floating-point numbers ({tensor.dtype}, "
+                f"{tuple(tensor.shape)}); save the model's own weights."
+            )
+    weights = {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise PackageError(f"{path}: the weight {name[:80]!r} holds NaN or infinity; take an earlier checkpoint.")
+    return Checkpoint(path, digest, arch, weights)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every number of the tensor is in the file: not sparse, quantised, of no storage, or one repeated."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+    return plain and tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise PackageError(f"{path}: not a whole .safetensors file ({error}); copy or download it again.") from error
+
+
+def _read_official(path: Path) -> Mapping[str, Tensor]:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        if "GLOBAL " not in reason:  # a bad opcode: no pickle, or not one of torch.save
+            raise PackageError(f"{path}: not a checkpoint of torch.save, or a damaged one.") from error
+        wanted = reason.split("GLOBAL ", 1)[1].split(" ", 1)[0][:100]
+        raise PackageError(
+            f"{path}: refused: loading it would run code of {wanted}. An official checkpoint needs nothing but "
+            "tensors and argparse.Namespace. If you trust the file, save its 'ema_helper' as .safetensors."
+        ) from error
+    except Exception as error:  # on damaged bytes torch.load also ends in IndexError, struct.error, AssertionError...
+        reason = " ".join(str(error).split())[:200]
+        raise PackageError(
+            f"{path}: damaged or truncated ({path.stat().st_size:,} bytes; {reason}); copy or download it again."
+        ) from error
+    weights = content.get("ema_helper") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(type(k) is str and isinstance(t, Tensor) for k, t in weights.items()):
+        keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else type(content).__name__
+        keys = " ".join(keys.split())[:200]
+        raise PackageError(
+            f"{path}: no EMA weights in it ('ema_helper'), which the official evaluation uses; found: {keys}. "
+            "Bare weights of your own can be given as .safetensors."
+        )
+    return weights

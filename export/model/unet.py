@@ -1,0 +1,193 @@
+"""Conditional noise-prediction UNet (DiffLL paper, section 3.2; official ``models/unet.py``, after DDIM's)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .architecture import Architecture
+
+
+def timestep_embedding(timestep: Tensor, channels: int) -> Tensor:
+    """Sinusoidal embedding, (N,) -> (N, channels) float32: sines of falling frequency, then their cosines."""
+    half = channels // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000) / (half - 1)))
+    angles = timestep.float()[:, None] * frequencies
+    return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class ResnetBlock(nn.Module):
+    """x: (B, in, H, W), shift: (1 or B, out), this block's projection of the time embedding -> (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, temb_channels: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.temb_proj = nn.Linear(temb_channels, out_channels)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        if in_channels != out_channels:
+            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, shift: Tensor) -> Tensor:
+        h = self.conv1(functional.silu(self.norm1(x))) + shift[:, :, None, None]
+        h = self.conv2(functional.silu(self.norm2(h)))
+        return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+
+
+class AttentionBlock(nn.Module):
+    """One-head self-attention over all H*W places: (B, C, H, W) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.scale = channels**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        # 4-D, the scale before the first matmul: the form that TensorRT-RTX fuses (no score matrix in memory).
+        q = (self.q(h) * self.scale).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, HW, C)
+        k = self.k(h).flatten(2).unsqueeze(1)  # (B, 1, C, HW)
+        v = self.v(h).flatten(2).transpose(1, 2).unsqueeze(1)
+        h = torch.matmul(torch.matmul(q, k).softmax(dim=-1), v)
+        return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape_as(x))
+
+
+class Downsample(nn.Module):
+    """3x3 convolution with stride 2, padded by a zero row and column at the bottom and right only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(functional.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def _stage() -> nn.Module:
+    stage = nn.Module()
+    stage.block, stage.attn = nn.ModuleList(), nn.ModuleList()
+    return stage
+
+
+def _append(stage: nn.Module, block: ResnetBlock, attention: bool) -> None:
+    stage.block.append(block)
+    if attention:
+        stage.attn.append(AttentionBlock(block.conv1.out_channels))
+
+
+class UNet(nn.Module):
+    """eps(x_t, x_cond, t): 2 x 3 channels in, 3 out, at the size of the smallest average band.
+
+    x: (B, 6, h, w) float, ``x_cond`` then ``x_t`` on the channel axis, h and w multiples of
+    2^(levels of the UNet - 1); t: (B,) or (1,). Returns eps, (B, 3, h, w).
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        widths = [arch.ch * mult for mult in arch.ch_mult]
+        temb_channels = 4 * arch.ch
+        self.ch = arch.ch
+        self.temb = nn.Module()
+        self.temb.dense = nn.ModuleList([nn.Linear(arch.ch, temb_channels), nn.Linear(temb_channels, temb_channels)])
+        self.conv_in = nn.Conv2d(6, arch.ch, 3, padding=1)
+        width, skips = arch.ch, [arch.ch]
+        self.down = nn.ModuleList()
+        for level, out in enumerate(widths):
+            stage = _stage()
+            for _ in range(arch.num_res_blocks):
+                _append(stage, ResnetBlock(width, out, temb_channels), level in arch.attention_levels)
+                width = out
+                skips.append(width)
+            if level < len(widths) - 1:
+                stage.downsample = Downsample(width)
+                skips.append(width)
+            self.down.append(stage)
+
+        self.mid = nn.Module()
+        self.mid.block_1 = ResnetBlock(width, width, temb_channels)
+        self.mid.attn_1 = AttentionBlock(width)
+        self.mid.block_2 = ResnetBlock(width, width, temb_channels)
+
+        up: list[nn.Module] = []
+        for level, out in reversed(list(enumerate(widths))):
+            stage = _stage()
+            for _ in range(arch.num_res_blocks + 1):
+                block = ResnetBlock(width + skips.pop(), out, temb_channels)
+                _append(stage, block, level in arch.attention_levels)
+                width = out
+            if level:
+                stage.upsample = Upsample(width)
+            up.append(stage)
+        self.up = nn.ModuleList(reversed(up))
+        self.norm_out = group_norm(width)
+        self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
+
+    def blocks(self) -> list[ResnetBlock]:
+        """The residual blocks in the order in which :meth:`denoise` uses them."""
+        down = [block for stage in self.down for block in stage.block]
+        up = [block for stage in reversed(self.up) for block in stage.block]
+        return [*down, self.mid.block_1, self.mid.block_2, *up]
+
+    def shifts(self, timestep: Tensor) -> list[Tensor]:
+        """What the timestep adds in each block of :meth:`blocks`: (N,) -> [(N, out_channels)], float32.
+
+        It depends on the timestep alone, so an export can replace it by a table of all timesteps.
+        """
+        temb = self.temb.dense[0](timestep_embedding(timestep, self.ch))
+        temb = functional.silu(self.temb.dense[1](functional.silu(temb)))
+        return [block.temb_proj(temb) for block in self.blocks()]
+
+    def denoise(self, x: Tensor, shifts: list[Tensor]) -> Tensor:
+        """eps, given the timestep's shifts (see :meth:`shifts`)."""
+        shift = iter(shifts)
+        h = self.conv_in(x)
+        skips = [h]
+        for stage in self.down:
+            h = self._run(stage, h, shift, skips, push=True)
+            if hasattr(stage, "downsample"):
+                h = stage.downsample(h)
+                skips.append(h)
+        h = self.mid.block_1(h, next(shift))
+        h = self.mid.block_2(self.mid.attn_1(h), next(shift))
+        for stage in reversed(self.up):
+            h = self._run(stage, h, shift, skips, push=False)
+            if hasattr(stage, "upsample"):
+                h = stage.upsample(h)
+        return self.conv_out(functional.silu(self.norm_out(h)))
+
+    @staticmethod
+    def _run(stage: nn.Module, h: Tensor, shift: Iterator[Tensor], skips: list[Tensor], *, push: bool) -> Tensor:
+        for index, block in enumerate(stage.block):
+            h = block(h if push else torch.cat((h, skips.pop()), dim=1), next(shift))
+            if len(stage.attn):
+                h = stage.attn[index](h)
+            if push:
+                skips.append(h)
+        return h
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.denoise(x, self.shifts(t))
