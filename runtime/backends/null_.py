@@ -1,0 +1,44 @@
+"""A backend that computes nothing: it shows what the loop asks for, in tests and when a loop's own cost is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..package import Package, TensorSpec
+from .base import Call
+
+
+def open_backend(package: Package, providers: Sequence[str] | None) -> NullBackend:
+    return NullBackend(package)
+
+
+class NullBackend:
+    """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``."""
+
+    name = "null"
+
+    def __init__(self, package: Package) -> None:
+        self.calls: list[tuple[str, dict[str, int]]] = []
+        self.buffers_made = 0
+        self.closed = False
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+        self.buffers_made += 1
+        return np.zeros(shape, spec.dtype)
+
+    def upload(self, buffer: NDArray[Any], array: NDArray[Any]) -> None:
+        np.copyto(buffer, array)
+
+    def download(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        return buffer
+
+    def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True) -> Call:
+        addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
+        return lambda: self.calls.append((stage, addresses))
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,121 @@
+"""onnxruntime: a plain CPU everywhere, and whatever other execution providers the installed build has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BackendUnavailableError, EngineError
+from ..graph_guard import check_graph
+from ..package import Package, TensorSpec
+from ..threads import usable_cores
+from .base import Call
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"the backend onnxruntime is not installed here ({error}); `pip install onnxruntime`."
+    ) from error
+
+_CPU = "CPUExecutionProvider"
+_RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
+
+
+def open_backend(package: Package, providers: Sequence[str] | None) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(package, providers or (_CPU,))
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    value: ort.OrtValue
+    dtype: np.dtype[Any]
+
+
+class OnnxRuntimeBackend:
+    """One session a stage, all with the same providers. Buffers are OrtValues on the first provider's device."""
+
+    name = "onnxruntime"
+
+    def __init__(self, package: Package, providers: Sequence[str]) -> None:
+        available = ort.get_available_providers()
+        full = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in providers]
+        for name in full:
+            if name not in available:
+                raise BackendUnavailableError(
+                    f"provider {name} is not in this build of onnxruntime {ort.__version__} (it has "
+                    f"{', '.join(available)}); install the build that has it, such as onnxruntime-gpu, in place of "
+                    "the one that is there, or ask for another provider."
+                )
+        self._device = "cpu" if full[0] == _CPU else "cuda"
+        self._sessions = {stage.name: self._session(package, stage.file, full) for stage in package.manifest.stages}
+        # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
+        # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.
+        self._release = ort.RunOptions()
+        shrink = "cpu:0" if self._device == "cpu" else "cpu:0;gpu:0"
+        self._release.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrink)
+
+    def _session(self, package: Package, file: str, providers: list[str]) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = usable_cores()
+        options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
+        if _CPU not in providers:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        graph = package.read(file)
+        check_graph(graph, str(package.path / file))
+        try:
+            session = ort.InferenceSession(graph, options, providers=providers)
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise EngineError(
+                f"{package.path / file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
+                "update onnxruntime or build the package again."
+            ) from error
+        if session.get_providers()[0] != providers[0]:
+            raise BackendUnavailableError(
+                f"provider {providers[0]} was asked for and onnxruntime fell back to {session.get_providers()[0]}: "
+                "its libraries do not load here (CUDA or cuDNN of another version?); install them or ask for CPU."
+            )
+        return session
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+        dtype = np.dtype(spec.dtype)
+        if self._device == "cpu":  # an OrtValue over numpy's memory
+            return DeviceTensor(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype)), dtype)
+        return DeviceTensor(ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0), dtype)
+
+    def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
+        buffer.value.update_inplace(np.ascontiguousarray(array, dtype=buffer.dtype))
+
+    def download(self, buffer: DeviceTensor) -> NDArray[Any]:
+        array: NDArray[Any] = buffer.value.numpy()
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+    def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True) -> Call:
+        session = self._sessions[stage]
+        binding = session.io_binding()
+        for node in session.get_inputs():
+            binding.bind_ortvalue_input(node.name, tensors[node.name].value)
+        for node in session.get_outputs():
+            binding.bind_ortvalue_output(node.name, tensors[node.name].value)
+
+        run_options = self._release if last else None
+
+        def call() -> None:
+            try:
+                session.run_with_iobinding(binding, run_options)
+            except Exception as error:
+                raise EngineError(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
+
+        return call
+
+    def close(self) -> None:
+        self._sessions.clear()
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,220 @@
+"""Enhancer: photo in, photo out."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections import OrderedDict
+from collections.abc import Sequence
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import open_backend
+from .backends.base import Backend
+from .errors import EngineError, InputError, PackageError
+from .image import Pixels, padded_size, to_pixels, to_tensor
+from .package import GOLDEN, Manifest, Package
+from .program import Program, Steps
+from .sampler import ddim
+
+_SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
+_GOLDEN_LIMIT = 64 << 20
+_GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
+
+
+class Enhancer:
+    """A model package opened with one backend. Make one with :meth:`open`, call it with photos, close it.
+
+    One photo at a time: an enhancer is not to be called from two threads at once (its buffers are shared).
+    """
+
+    def __init__(self, package: Package, backend: Backend[Any]) -> None:
+        self.package = package
+        self.backend = backend
+        self.timings: dict[str, float] = {}
+        """Milliseconds of the last call, by part: pad, upload, dwt, hfrm0.., denoiser (all steps), idwt, download,
+        crop."""
+        self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
+        self._steps: dict[int, Steps] = {}
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        package: str | os.PathLike[str],
+        *,
+        backend: str = "onnxruntime",
+        providers: Sequence[str] | None = None,
+    ) -> Enhancer:
+        """Open the package directory ``package``; nothing is built or downloaded.
+
+        backend: ``onnxruntime``. providers: its execution providers, most wanted first (default: the CPU).
+        Raises PackageError, BackendUnavailableError, EngineError or InputError.
+        """
+        opened = Package.open(package)
+        return cls(opened, open_backend(backend, opened, providers))
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.package.manifest
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of ``noise`` for a photo of this size: (3, Hp/4, Wp/4) with two wavelet levels."""
+        divisor, multiple = 2**self.manifest.levels, self.manifest.pad_multiple
+        return 3, padded_size(height, multiple) // divisor, padded_size(width, multiple) // divisor
+
+    def __call__(
+        self,
+        photo: Pixels | Sequence[Pixels],
+        *,
+        steps: int | None = None,
+        seed: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> Any:
+        """Brighten a photo, or a batch of photos of one size.
+
+        photo: (H, W, 3) uint8 or uint16, RGB, H and W at least 1; or (B, H, W, 3); or a list of (H, W, 3).
+        steps: sampling steps, a divisor of 200 (default: the package's, 10).
+        seed: of the noise x_T, default 0; every photo of a batch gets the same field, so that it comes out as it
+        would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that) for a batch.
+        Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
+        """
+        if self._closed:
+            raise EngineError("this enhancer was closed; open the package again.")
+        photos = _as_batch(photo)
+        batch, height, width, _ = photos.shape
+        x_t = self._noise(noise, seed, batch, height, width, alone=_is_single(photo))
+        table = self._table(self.manifest.num_inference_steps if steps is None else steps)
+        started = perf_counter_ns()
+        image = to_tensor(photos, self.manifest.pad_multiple)
+        self.timings = {"pad": (perf_counter_ns() - started) / 1e6}
+        output = self._program(batch, *image.shape[2:]).run(image, x_t, table, self.timings)
+        started = perf_counter_ns()
+        if not np.isfinite(output).all():
+            raise EngineError(
+                f"the result of a {width}x{height} photo holds NaN or infinity ({self.manifest.precision} package, "
+                f"backend {self.backend.name}); use an fp32 or bf16 package."
+            )
+        pixels = to_pixels(output, height, width, photos.dtype)
+        self.timings["crop"] = (perf_counter_ns() - started) / 1e6
+        if _is_single(photo):
+            return pixels[0]
+        return pixels if isinstance(photo, np.ndarray) else list(pixels)
+
+    def self_test(self) -> int:
+        """Run the package's golden sample here; return the largest difference in grey levels.
+
+        Raises EngineError when it is more than the precision allows (1 level in fp32).
+        """
+        golden = self.golden()
+        result = self(golden["photo"], noise=golden["noise"], steps=int(golden["steps"]))
+        worst = int(np.abs(result.astype(np.int32) - golden["expected"]).max())
+        allowed = _GREY_LEVELS[self.manifest.precision]
+        if worst > allowed:
+            raise EngineError(
+                f"self-test failed: backend {self.backend.name} differs from the golden sample by {worst} grey "
+                f"levels; {allowed} allowed. Update the engine library or use another backend."
+            )
+        return worst
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """The golden sample: photo (H, W, 3) uint8, noise, steps, expected (H, W, 3) uint8 of the PyTorch model."""
+        where = self.package.path / GOLDEN
+        content = io.BytesIO(self.package.read(GOLDEN))
+        try:
+            with zipfile.ZipFile(content) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > _GOLDEN_LIMIT:
+                    raise ValueError("it is too large")
+            with np.load(content, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+            raise PackageError(f"{where}: no golden sample ({error}); build the package again.") from error
+
+    def close(self) -> None:
+        """Give the sessions and buffers back. The enhancer is of no use afterwards; closing twice is harmless."""
+        self._closed = True
+        self._programs.clear()
+        self._steps.clear()
+        self.backend.close()
+
+    def __enter__(self) -> Enhancer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _noise(
+        self, noise: Any, seed: int | None, batch: int, height: int, width: int, *, alone: bool
+    ) -> NDArray[np.float32]:
+        shape = self.noise_shape(height, width)
+        if noise is None:
+            if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+                raise InputError(f"seed is {seed!r}; a whole number from 0 up wanted.")
+            field = np.random.default_rng(0 if seed is None else int(seed)).standard_normal(shape, np.float32)
+            return np.ascontiguousarray(np.broadcast_to(field, (batch, *shape)))
+        if seed is not None:
+            raise InputError("both seed and noise were given; give one of them.")
+        allowed = [shape] if alone else [shape, (batch, *shape)]
+        if not isinstance(noise, np.ndarray) or noise.dtype != np.float32 or noise.shape not in allowed:
+            raise InputError(
+                f"noise is {_describe(noise)}; for a {width}x{height} photo it is float32 of shape "
+                f"{' or '.join(map(str, allowed))}."
+            )
+        if not np.isfinite(noise).all():
+            raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
+        return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
+
+    def _table(self, steps: int) -> Steps:
+        table = ddim(np.asarray(self.manifest.alphas_cumprod), steps)
+        if steps not in self._steps:
+            self._steps[steps] = Steps(self.backend, self.manifest, table)
+        return self._steps[steps]
+
+    def _program(self, batch: int, height: int, width: int) -> Program:
+        key = (batch, height, width)
+        program = self._programs.pop(key, None)
+        if program is None:
+            while len(self._programs) >= _SHAPES_KEPT:
+                self._programs.popitem(last=False)
+            program = Program(self.backend, self.manifest, batch, height, width)
+        self._programs[key] = program
+        return program
+
+
+def _is_single(photo: Any) -> bool:
+    return isinstance(photo, np.ndarray) and photo.ndim == 3
+
+
+def _as_batch(photo: Any) -> Pixels:
+    """(B, H, W, 3) from what the caller gave, or InputError."""
+    if isinstance(photo, (list, tuple)):
+        if not photo:
+            raise InputError("the batch holds no photo; give at least one.")
+        for one in photo:
+            _check_photo(one, (3,))
+        sizes = {(one.shape, one.dtype) for one in photo}
+        if len(sizes) > 1:
+            shapes = ", ".join(sorted({f"{one.shape} {one.dtype}" for one in photo})[:4])
+            raise InputError(f"the photos of a batch differ ({shapes}); enhance photos of other sizes one by one.")
+        stacked: Pixels = np.stack(photo)
+        return stacked
+    _check_photo(photo, (3, 4))
+    batch: Pixels = photo[None] if photo.ndim == 3 else photo
+    return batch
+
+
+def _check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
+    good = isinstance(photo, np.ndarray) and photo.dtype in (np.uint8, np.uint16) and photo.ndim in ranks
+    if not good or photo.shape[-1] != 3 or 0 in photo.shape:
+        raise InputError(
+            f"the photo is {_describe(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
+            "or a batch (batch, height, width, 3)."
+        )
+
+
+def _describe(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

@@ -1,0 +1,52 @@
+"""Photos <-> tensors: padding, colour range, crop and the rounding rule. Pure numpy functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def padded_size(size: int, multiple: int) -> int:
+    """The next multiple at or above ``size``, in pixels."""
+    return -(-size // multiple) * multiple
+
+
+def reflect_indices(size: int, padded: int) -> NDArray[np.intp]:
+    """(padded,) source index of every padded place: reflection that does not repeat the border pixel.
+
+    Equal to torch's ``reflect`` where that is defined (padding smaller than the image). Past it the reflection
+    goes on back and forth, 0 1 2 1 0 1 2 ..., and an image one pixel wide repeats that pixel: this is the rule
+    for photos smaller than their padding.
+    """
+    if size == 1:
+        return np.zeros(padded, np.intp)
+    place = np.arange(padded) % (2 * (size - 1))
+    return np.minimum(place, 2 * (size - 1) - place)
+
+
+def to_tensor(photos: Pixels, multiple: int) -> NDArray[np.float32]:
+    """(B, H, W, 3) uint8 or uint16, RGB -> (B, 3, Hp, Wp) float32 in [0, 1], RGB.
+
+    Hp and Wp are the next multiples of ``multiple``; padding goes to the right and the bottom (reflection).
+    """
+    _, height, width, _ = photos.shape
+    rows, columns = padded_size(height, multiple), padded_size(width, multiple)
+    if rows != height:
+        photos = photos.take(reflect_indices(height, rows), axis=1)
+    if columns != width:
+        photos = photos.take(reflect_indices(width, columns), axis=2)
+    planes = np.ascontiguousarray(photos.transpose(0, 3, 1, 2), dtype=np.float32)
+    planes /= np.float32(np.iinfo(photos.dtype).max)
+    return planes
+
+
+def to_pixels(image: NDArray[np.floating], height: int, width: int, dtype: np.dtype) -> Pixels:
+    """(B, 3, Hp, Wp) float in [0, 1] -> (B, height, width, 3) of ``dtype``: crop, then floor(max * x + 0.5)."""
+    cropped = image[:, :, :height, :width].astype(np.float32)
+    cropped *= np.float32(np.iinfo(dtype).max)
+    cropped += np.float32(0.5)
+    # the upper limit: 65535 + 0.5 rounds up to 65536 in float32
+    np.minimum(cropped, np.float32(np.iinfo(dtype).max), out=cropped)
+    return np.ascontiguousarray(cropped.transpose(0, 2, 3, 1).astype(dtype))

@@ -1,0 +1,23 @@
+"""How many processor cores this process may really use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores() -> int:
+    """At least 1: the process's affinity, and no more than a container's CPU quota (cgroup v2) allows.
+
+    More threads than cores is worse than fewer: engines' threads spin while they wait for each other.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CGROUP_V2.read_text().split()
+        allowed = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no quota
+        allowed = affinity
+    return max(1, min(affinity, allowed))
