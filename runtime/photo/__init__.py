@@ -1,0 +1,11 @@
+"""Photos in and out: JPEG, PNG, TIFF, WebP and BMP, 8 and 16 bit, colour and grey, with what they carry.
+
+Importing this package loads neither Pillow nor any codec; the first photo that is read or written does.
+"""
+
+from .destination import SUFFIXES, check_destination
+from .photo import Photo
+from .read import read_photo
+from .write import check_fits, write_photo
+
+__all__ = ["SUFFIXES", "Photo", "check_destination", "check_fits", "read_photo", "write_photo"]

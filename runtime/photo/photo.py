@@ -1,0 +1,64 @@
+"""A photo in memory: its pixels and what has to be written back with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One upright RGB picture. Its arrays may be read-only: copy them before writing into them.
+
+    pixels: (H, W, 3), uint8 or uint16, RGB; a grey photo has three equal channels.
+    alpha: (H, W), dtype of pixels, 0 is transparent; not premultiplied.
+    grey: the file held one channel; ``write_photo`` then writes luminance (ITU-R 601) again.
+    icc_profile: bytes of the file's colour profile; the pixels are in its colours, not converted.
+    exif: "Exif\\0\\0" and a TIFF structure: no thumbnail, no sizes, orientation 1.
+    format: what the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP".
+
+    Raises InputError where the arrays do not fit each other.
+    """
+
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None
+    grey: bool
+    icc_profile: bytes | None
+    exif: bytes | None
+    format: str
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype not in (np.uint8, np.uint16):
+            raise InputError(f"a photo's pixels are {shape} {dtype}; give an (H, W, 3) array of uint8 or uint16")
+        if self.alpha is not None and (self.alpha.shape != shape[:2] or self.alpha.dtype != dtype):
+            raise InputError(
+                f"alpha is {self.alpha.shape} {self.alpha.dtype}, the pixels are {shape} {dtype}; "
+                f"give {shape[:2]} {dtype}"
+            )
+
+    def with_pixels(self, pixels: NDArray[Any], alpha: NDArray[Any] | None = None) -> Photo:
+        """The same photo with other ``pixels``, (H, W, 3) uint8 or uint16.
+
+        Its own alpha (or ``alpha``, (H, W), where given) stays and follows the depth of the pixels.
+        """
+        alpha = self.alpha if alpha is None else alpha
+        if alpha is not None and alpha.dtype != pixels.dtype:
+            if pixels.dtype == np.uint16:
+                alpha = alpha.astype(np.uint16) * np.uint16(257)
+            else:
+                alpha = ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return replace(self, pixels=pixels, alpha=alpha)
+
+
+def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
+    """ITU-R 601 luminance, (H, W, 3) to (H, W), same dtype; exact where the three channels are equal."""
+    red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
+    total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471) + np.uint32(0x8000)
+    result: NDArray[Any] = (total >> np.uint32(16)).astype(pixels.dtype)
+    return result

@@ -1,0 +1,493 @@
+"""write_photo: what is in the files by other decoders, and which files may be written at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from runtime.errors import InputError
+from runtime.photo import SUFFIXES, Photo, atomic, check_destination, check_fits, read_photo, write_photo
+from runtime.photo import encode as encode_module
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
+
+
+def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+
+
+def photo_of(
+    dtype: Any = np.uint8,
+    *,
+    alpha: bool = False,
+    grey: bool = False,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    size: tuple[int, int] = (23, 31),
+) -> Photo:
+    pixels = noise(*size, 3, dtype=dtype)
+    if grey:
+        pixels[:] = pixels[..., :1]
+    return Photo(pixels, noise(*size, dtype=dtype, seed=1) if alpha else None, grey, icc_profile, exif, "PNG")
+
+
+def exif_bytes(maker_note: bytes = b"maker note") -> bytes:
+    exif = Image.Exif()
+    exif[271], exif[274] = "Camera", 1
+    exif[34665] = {33434: 0.02, 37500: maker_note, 40965: {1: "R98"}}
+    exif[34853] = {1: "N", 2: (50.0, 30.0, 12.5)}
+    return exif.tobytes()
+
+
+def decode_png(data: bytes) -> tuple[np.ndarray, dict[bytes, bytes]]:
+    """Samples (H, W, C) and the other chunks of a PNG with filter Up only, by the specification."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    position, chunks, pixels = 8, {}, b""
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        body = data[position + 8 : position + 8 + length]
+        (checksum,) = struct.unpack(">I", data[position + 8 + length : position + 12 + length])
+        assert checksum == zlib.crc32(kind + body), kind
+        if kind == b"IDAT":
+            pixels += body
+        else:
+            chunks[kind] = body
+        position += 12 + length
+    assert kind == b"IEND"
+    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert rest == [0, 0, 0]
+    channels = {0: 1, 4: 2, 2: 3, 6: 4}[colour]
+    lines = np.frombuffer(zlib.decompress(pixels), np.uint8).reshape(height, -1)
+    assert (lines[:, 0] == 2).all()
+    rows = np.cumsum(lines[:, 1:], axis=0, dtype=np.uint8)
+    return rows.view(">u2" if depth == 16 else np.uint8).reshape(height, width, channels), chunks
+
+
+def stacked(photo: Photo) -> np.ndarray:
+    colours = [photo.pixels[..., :1] if photo.grey else photo.pixels]
+    return np.concatenate(colours + ([] if photo.alpha is None else [photo.alpha[..., None]]), axis=2)
+
+
+def assert_same(photo: Photo, expected: Photo) -> None:
+    assert photo.pixels.dtype == expected.pixels.dtype
+    np.testing.assert_array_equal(photo.pixels, expected.pixels)
+    assert (photo.alpha is None) == (expected.alpha is None)
+    if photo.alpha is not None:
+        np.testing.assert_array_equal(photo.alpha, expected.alpha)
+
+
+# What is written
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_lossless_round_trip(tmp_path: Path, suffix: str, dtype: Any, alpha: bool, grey: bool) -> None:
+    photo = photo_of(dtype, alpha=alpha, grey=grey)
+    if suffix == ".bmp" and (alpha or dtype == np.uint16):
+        pytest.skip("BMP holds 8 bits and no alpha; see test_nothing_is_lost_in_silence")
+    write_photo(tmp_path / f"a{suffix}", photo)
+    back = read_photo(tmp_path / f"a{suffix}")
+    assert_same(back, photo)
+    assert back.format == SUFFIXES[suffix]
+    # 16-bit grey with alpha has no place in a TIFF that others read: it becomes RGBA
+    assert back.grey == (grey and not (SUFFIXES[suffix] == "TIFF" and alpha and dtype == np.uint16))
+    assert back.icc_profile is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_png_by_the_specification(tmp_path: Path, dtype: Any, alpha: bool, grey: bool) -> None:
+    photo = photo_of(dtype, alpha=alpha, grey=grey, icc_profile=SRGB, exif=exif_bytes())
+    write_photo(tmp_path / "a.png", photo)
+    samples, chunks = decode_png((tmp_path / "a.png").read_bytes())
+    np.testing.assert_array_equal(samples, stacked(photo))
+    name, _, profile = chunks[b"iCCP"].partition(b"\0")
+    assert 0 < len(name) < 80
+    assert (profile[0], zlib.decompress(profile[1:])) == (0, SRGB)
+    assert chunks[b"eXIf"] == exif_bytes()[6:]
+    assert set(chunks) == {b"IHDR", b"iCCP", b"eXIf", b"IEND"}
+
+
+def test_png_of_several_bands(tmp_path: Path) -> None:
+    photo = photo_of(np.uint16, size=(700, 600))
+    write_photo(tmp_path / "a.png", photo)
+    data = (tmp_path / "a.png").read_bytes()
+    assert data.count(b"IDAT") > 1
+    np.testing.assert_array_equal(decode_png(data)[0], photo.pixels)
+
+
+def test_png_8bit_by_pillow(tmp_path: Path) -> None:
+    photo = photo_of(alpha=True)
+    write_photo(tmp_path / "a.png", photo)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(image), stacked(photo))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("size", [(23, 31), (700, 600)])
+def test_tiff_by_tifffile(tmp_path: Path, dtype: Any, alpha: bool, size: tuple[int, int]) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    photo = photo_of(dtype, alpha=alpha, size=size)
+    write_photo(tmp_path / "a.tif", photo)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        np.testing.assert_array_equal(page.asarray(), stacked(photo))
+        assert (page.photometric.name, page.compression.name, len(file.pages)) == ("RGB", "ADOBE_DEFLATE", 1)
+        assert tuple(page.extrasamples) == ((2,) if alpha else ())
+
+
+def test_photo_of_one_pixel(tmp_path: Path) -> None:
+    for suffix, dtype in ((".png", np.uint16), (".tif", np.uint16), (".bmp", np.uint8)):
+        photo = photo_of(dtype, size=(1, 1))
+        write_photo(tmp_path / f"a{suffix}", photo)
+        assert_same(read_photo(tmp_path / f"a{suffix}"), photo)
+
+
+def test_arrays_that_are_not_contiguous(tmp_path: Path) -> None:
+    wide = noise(23, 62, 3, dtype=np.uint16)
+    photo = Photo(wide[::-1, ::2], None, False, None, None, "PNG")
+    for name in ("a.png", "a.tif"):
+        write_photo(tmp_path / name, photo)
+        assert_same(read_photo(tmp_path / name), photo)
+
+
+def test_jpeg_settings(tmp_path: Path) -> None:
+    photo = photo_of(size=(64, 80))
+    write_photo(tmp_path / "a.jpg", photo)
+    stream = io.BytesIO()
+    Image.fromarray(photo.pixels).save(stream, "JPEG", quality=95, subsampling=0)
+    with Image.open(tmp_path / "a.jpg") as image, Image.open(stream) as expected:
+        assert image.quantization == expected.quantization
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_webp_is_close_and_its_alpha_exact(tmp_path: Path, grey: bool) -> None:
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    pixels = np.stack([np.tile(ramp, (48, 1))] * 3, axis=2)
+    alpha = noise(48, 64)
+    write_photo(tmp_path / "a.webp", Photo(pixels, alpha, grey, None, None, "PNG"))
+    back = read_photo(tmp_path / "a.webp")
+    assert back.alpha is not None
+    np.testing.assert_array_equal(back.alpha, alpha)
+    assert np.abs(back.pixels[alpha > 0].astype(int) - pixels[alpha > 0]).max() <= 12
+    assert not back.grey
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_grey_photo_with_coloured_pixels_becomes_its_luminance(tmp_path: Path, suffix: str) -> None:
+    pixels = noise(23, 31, 3)
+    write_photo(tmp_path / f"a{suffix}", Photo(pixels, None, True, None, None, "PNG"))
+    back = read_photo(tmp_path / f"a{suffix}")
+    assert back.grey
+    np.testing.assert_array_equal(back.pixels[..., 1], np.asarray(Image.fromarray(pixels).convert("L")))
+
+
+def test_luminance_of_16_bits(tmp_path: Path) -> None:
+    pixels = np.array([[[65535, 65535, 65535], [0, 0, 0], [65535, 0, 0], [0, 65535, 0], [100, 300, 200]]], np.uint16)
+    write_photo(tmp_path / "a.png", Photo(pixels, None, True, None, None, "PNG"))
+    expected = np.floor(pixels @ (np.array([19595, 38470, 7471]) / 65536) + 0.5)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png").pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_icc_profile_goes_along(tmp_path: Path, suffix: str, grey: bool) -> None:
+    write_photo(tmp_path / f"a{suffix}", photo_of(grey=grey, icc_profile=SRGB))
+    assert read_photo(tmp_path / f"a{suffix}").icc_profile == SRGB
+
+
+def test_grey_profile_stays_with_grey_pixels(tmp_path: Path) -> None:
+    profile = SRGB[:16] + b"GRAY" + SRGB[20:]
+    photo = photo_of(grey=True, icc_profile=profile)
+    write_photo(tmp_path / "a.png", photo)
+    write_photo(tmp_path / "a.webp", photo)
+    assert read_photo(tmp_path / "a.png").icc_profile == profile
+    assert read_photo(tmp_path / "a.webp").icc_profile is None
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exif_goes_along(tmp_path: Path, suffix: str, dtype: Any) -> None:
+    if dtype == np.uint16 and suffix in (".jpg", ".webp"):
+        pytest.skip("an 8-bit format")
+    write_photo(tmp_path / f"a{suffix}", photo_of(dtype, exif=exif_bytes()))
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        exif = image.getexif()
+        assert (exif[271], exif.get(274, 1)) == ("Camera", 1)
+        assert exif.get_ifd(34665)[33434] == pytest.approx(0.02)
+        assert exif.get_ifd(34665)[37500] == b"maker note"
+        assert exif.get_ifd(40965)[1] == "R98"
+        assert exif.get_ifd(34853)[2] == (50.0, 30.0, 12.5)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_rotated_photo_is_written_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274], exif[256], exif[257] = orientation, 4000, 3000
+    stream = tmp_path / "source.png"
+    Image.fromarray(noise(2, 3, 3)).resize((48, 32)).save(stream, exif=exif.tobytes())
+    photo = read_photo(stream)
+    write_photo(tmp_path / f"a{suffix}", photo)
+    back = read_photo(tmp_path / f"a{suffix}")
+    assert back.pixels.shape[:2] == ((48, 32) if orientation >= 5 else (32, 48))
+    assert np.abs(back.pixels.astype(int) - photo.pixels).mean() < 3
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert image.getexif().get(274, 1) == 1
+
+
+def test_exif_cannot_change_the_layout_of_a_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271], exif[256], exif[273] = "Camera", 4000, 8
+    photo = photo_of(np.uint16, exif=exif.tobytes())
+    write_photo(tmp_path / "a.tif", photo)
+    assert_same(read_photo(tmp_path / "a.tif"), photo)
+
+
+def test_exif_too_long_for_a_jpeg_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(encode_module._log, "warning", lambda text, *values: warnings.append(text % values))
+    photo = photo_of(exif=exif_bytes(bytes(70_000)))
+    write_photo(tmp_path / "a.jpg", photo)
+    assert read_photo(tmp_path / "a.jpg").exif is None
+    assert len(warnings) == 1
+    assert "bytes does not fit into a JPEG" in warnings[0]
+    write_photo(tmp_path / "a.png", photo)
+    assert len(read_photo(tmp_path / "a.png").exif or b"") > 70_000
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".bmp", ".JPG"])
+def test_nothing_is_lost_in_silence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for photo, cure in (
+        (photo_of(alpha=True), "transparency.*PNG, TIFF or WebP"),
+        (photo_of(np.uint16), "16 bits.*PNG or TIFF"),
+    ):
+        with pytest.raises(InputError, match=cure):
+            check_fits(path, photo)
+        with pytest.raises(InputError, match=cure):
+            write_photo(path, photo)
+    with pytest.raises(InputError, match=r"16 bits.*WEBP holds 8"):
+        write_photo(tmp_path / "a.webp", photo_of(np.uint16))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16383), (".jpg", 65500)])
+def test_longest_side(tmp_path: Path, suffix: str, side: int) -> None:
+    write_photo(tmp_path / f"a{suffix}", photo_of(size=(1, side)))
+    assert read_photo(tmp_path / f"a{suffix}").pixels.shape == (1, side, 3)
+    with pytest.raises(InputError, match=f"{side + 1} x 1 and .* ends at {side}"):
+        write_photo(tmp_path / f"b{suffix}", photo_of(size=(1, side + 1)))
+
+
+# Where it may be written
+
+
+def test_suffixes() -> None:
+    assert dict(SUFFIXES) == {
+        ".jpg": "JPEG",
+        ".jpeg": "JPEG",
+        ".png": "PNG",
+        ".tif": "TIFF",
+        ".tiff": "TIFF",
+        ".webp": "WEBP",
+        ".bmp": "BMP",
+    }
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.png.part", ".png"])
+def test_unknown_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"suffix.*\.jpg, \.jpeg, \.png, \.tif, \.tiff, \.webp, \.bmp"):
+        check_destination(tmp_path / name, source=None, overwrite=True)
+    with pytest.raises(InputError, match="suffix"):
+        write_photo(tmp_path / name, photo_of())
+
+
+def test_folder_of_the_destination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (
+        ("missing/a.png", "does not exist; make the folder first"),
+        ("file/a.png", "is not a folder"),
+        ("folder.png", "is a folder; give a file name in it"),
+    ):
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match=message):
+                check_destination(tmp_path / name, source=None, overwrite=overwrite)
+    check_destination(tmp_path / "a.PNG", source=None, overwrite=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(InputError, match="no permission to write in"):
+        check_destination(tmp_path / "a.png", source=None, overwrite=False)
+
+
+def test_existing_file_needs_overwrite(tmp_path: Path) -> None:
+    path, photo = tmp_path / "a.png", photo_of()
+    path.write_bytes(b"precious")
+    for refused in (
+        lambda: check_destination(path, source=None, overwrite=False),
+        lambda: check_destination(path, source=tmp_path / "missing.png", overwrite=False),
+        lambda: write_photo(path, photo),
+    ):
+        with pytest.raises(InputError, match="exists already; choose another name or allow it"):
+            refused()
+    assert path.read_bytes() == b"precious"
+    check_destination(path, source=None, overwrite=True)
+    write_photo(path, photo, overwrite=True)
+    assert_same(read_photo(path), photo)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_source_under_another_name(tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    source.write_bytes(b"precious")
+    os.link(source, tmp_path / "b.png")
+    os.symlink(source, tmp_path / "c.png")
+    for name in ("a.png", "b.png", "c.png", "../" + tmp_path.name + "/a.png"):
+        with pytest.raises(InputError, match="it is the photo being read"):
+            check_destination(tmp_path / name, source=source, overwrite=False)
+        check_destination(tmp_path / name, source=source, overwrite=True)
+
+
+def test_symbolic_links(tmp_path: Path) -> None:
+    photo = photo_of()
+    (tmp_path / "real").mkdir()
+    os.symlink("real/a.png", tmp_path / "link.png")
+    with pytest.raises(InputError, match="exists already"):  # though it leads nowhere yet
+        write_photo(tmp_path / "link.png", photo)
+    with pytest.raises(InputError, match="exists already"):
+        check_destination(tmp_path / "link.png", source=None, overwrite=False)
+    assert os.listdir(tmp_path / "real") == []
+    write_photo(tmp_path / "link.png", photo, overwrite=True)
+    assert (tmp_path / "link.png").is_symlink()
+    assert_same(read_photo(tmp_path / "real/a.png"), photo)
+
+
+def test_file_that_appears_while_writing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    link = os.link
+
+    def late(source: Any, target: Any) -> None:
+        path.write_bytes(b"precious")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(InputError, match="exists already"):
+        write_photo(path, photo_of())
+    assert path.read_bytes() == b"precious"
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_folder_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(source: Any, target: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    photo = photo_of()
+    write_photo(tmp_path / "a.png", photo)
+    assert_same(read_photo(tmp_path / "a.png"), photo)
+    (tmp_path / "b.png").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        atomic._publish(tmp_path / "a.png", tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes() == b"precious"
+
+    def full(source: Any, target: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_photo(tmp_path / "c.png", photo)
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
+
+
+def test_mode_follows_the_umask(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        try:
+            write_photo(tmp_path / "a.png", photo_of(), overwrite=True)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "a.png").stat().st_mode & 0o777 == mode
+
+
+class Failing(io.BytesIO):
+    """A file whose write fails half-way."""
+
+    def __init__(self, path: Path, error: BaseException) -> None:
+        super().__init__()
+        path.write_bytes(b"half")
+        self.error = error
+
+    def write(self, data: Any) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"a\.png: No space left on device; free 0\.0 MB or choose"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "quota exceeded; free"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied; choose another folder or change"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; check the folder and its disk"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_disk_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str, overwrite: bool
+) -> None:
+    path = tmp_path / "a.png"
+    if overwrite:
+        path.write_bytes(b"precious")
+    opened: list[Path] = []
+
+    def failing(name: Any, mode: str) -> Failing:
+        assert mode == "xb"
+        opened.append(Path(name))
+        return Failing(Path(name), error)
+
+    monkeypatch.setattr(atomic, "open", failing, raising=False)
+    with pytest.raises(InputError, match=message):
+        write_photo(path, photo_of(), overwrite=overwrite)
+    assert len(opened) == 1
+    assert opened[0].parent == tmp_path
+    assert opened[0].name.startswith(".")
+    assert os.listdir(tmp_path) == (["a.png"] if overwrite else [])
+    if overwrite:
+        assert path.read_bytes() == b"precious"
+
+
+def test_nothing_stays_behind_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "open", lambda name, mode: Failing(Path(name), KeyboardInterrupt()), raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_photo(tmp_path / "a.png", photo_of())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(MemoryError(), "not enough memory"), (ValueError("too odd"), "too odd; write PNG or TIFF")],
+)
+def test_encoder_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
+    def failing(photo: Photo, kind: str) -> bytes:
+        raise error
+
+    monkeypatch.setattr(encode_module, "encode", failing)
+    with pytest.raises(InputError, match=message):
+        write_photo(tmp_path / "a.jpg", photo_of())
+    assert os.listdir(tmp_path) == []
