@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The device distribution (./runtime) in fresh environments: every Python that is here, and numpy 1.26 (Jetson).
+# A Python that is not installed is named and left out. Needs a package index.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+package=build/diffll-fp32
+[ -d "$package" ] || .venv/bin/python -m export.build
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+try() { # try PYTHON REQUIREMENT...
+  local python=$1
+  shift
+  if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    echo "device: $python is not here, left out"
+    return
+  fi
+  rm -rf "$work/venv" "$work/out"
+  "$python" -m venv "$work/venv"
+  "$work/venv/bin/pip" install -q './runtime[onnxruntime]' "$@"
+  (
+    cd "$work" # away from the checkout: only what was installed can be imported
+    venv/bin/python - "$OLDPWD/$package" <<'PY'
+import pathlib, sys, time
+size = sum(f.stat().st_size for f in pathlib.Path(sys.prefix).rglob("*") if f.is_file() and not f.is_symlink())
+pip = sum(f.stat().st_size for d in pathlib.Path(sys.prefix).rglob("site-packages/pip") for f in d.rglob("*") if f.is_file())
+started = time.perf_counter()
+from diffll import Enhancer
+with Enhancer.open(sys.argv[1]) as enhancer:
+    opened = time.perf_counter() - started
+    levels = enhancer.self_test()
+import numpy, onnxruntime
+print(f"device: Python {sys.version.split()[0]}, numpy {numpy.__version__}, onnxruntime {onnxruntime.__version__}: "
+      f"{(size - pip) / 1e6:.0f} MB (without pip), opened in {opened:.2f} s, self-test {levels} grey level(s)")
+assert not {"torch", "onnx", "runtime", "export"} & set(sys.modules)
+assert size - pip < 200e6, "the environment is larger than 200 MB"
+PY
+    venv/bin/python -m diffll "$OLDPWD/$package" "$OLDPWD/assets/sample.png" -o out --steps 1
+    [ -s out/sample.png ] || [ -s out ]
+  )
+}
+
+for version in 3.10 3.11 3.12 3.13; do
+  python=$(command -v "python$version" || ls -d "$HOME"/.pyenv/versions/"$version".*/bin/python 2>/dev/null | tail -1 || true)
+  try "${python:-python$version}"
+done
+python=$(command -v python3.10 || ls -d "$HOME"/.pyenv/versions/3.10.*/bin/python 2>/dev/null | tail -1 || true)
+try "${python:-python3.10}" 'numpy==1.26.*'

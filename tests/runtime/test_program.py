@@ -1,0 +1,78 @@
+"""What the loop asks of a backend, seen through the null backend."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from runtime import Enhancer
+from runtime.errors import EngineError
+
+
+@pytest.fixture
+def enhancer(tiny_package):
+    with Enhancer.open(tiny_package, backend="null") as opened:
+        yield opened
+
+
+def test_stages_run_in_order_and_the_loop_has_s_steps(enhancer):
+    enhancer(np.zeros((20, 30, 3), np.uint8), steps=4)
+    names = [name for name, _ in enhancer.backend.calls]
+    assert names == ["dwt", "hfrm0", "hfrm1", *["denoiser"] * 4, "idwt"]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_tensors_flow_from_stage_to_stage_without_copies(enhancer, steps):
+    enhancer(np.zeros((20, 30, 3), np.uint8), steps=steps)
+    calls = enhancer.backend.calls
+    dwt, hfrm0, hfrm1, loop, idwt = calls[0][1], calls[1][1], calls[2][1], calls[3:-1], calls[-1][1]
+    assert hfrm0["details0"] == dwt["details0"]
+    assert hfrm1["details1"] == dwt["details1"]
+    for k in range(2):
+        assert idwt[f"restored{k}"] == (hfrm0, hfrm1)[k][f"restored{k}"]
+    before = loop[0][1]
+    assert before["history"] == before["x_t"]  # finite, whatever an earlier photo left in the history buffers
+    for _, tensors in loop:
+        assert tensors["x_cond"] == dwt["x_cond"]
+        assert len({tensors[name] for name in ("x_t", "x_next", "history_next", "x_cond")}) == 4
+    for (_, a), (_, b) in pairwise(loop):
+        assert b["x_t"] == a["x_next"]
+        assert b["history"] == a["history_next"]
+        assert b["timestep"] != a["timestep"]
+        assert b["coefficients"] != a["coefficients"]
+    assert idwt["x_0"] == loop[-1][1]["x_next"]
+
+
+def test_buffers_are_made_once_a_shape(enhancer):
+    photo = np.zeros((20, 30, 3), np.uint8)
+    enhancer(photo)
+    made = enhancer.backend.buffers_made
+    first = enhancer.backend.calls[:]
+    enhancer(photo + 1)
+    enhancer(np.zeros((17, 31, 3), np.uint8))  # the same padded size
+    assert enhancer.backend.buffers_made == made
+    assert enhancer.backend.calls == first * 3
+    enhancer(np.zeros((40, 30, 3), np.uint8))
+    assert enhancer.backend.buffers_made > made
+
+
+def test_two_shapes_alternate_without_new_buffers(enhancer):
+    shapes = [(20, 30, 3), (30, 20, 3)]
+    for shape in shapes:
+        enhancer(np.zeros(shape, np.uint8))
+    made = enhancer.backend.buffers_made
+    for shape in shapes * 3:
+        enhancer(np.zeros(shape, np.uint8))
+    assert enhancer.backend.buffers_made == made
+
+
+def test_close_gives_the_backend_back_once_and_for_all(tiny_package):
+    enhancer = Enhancer.open(tiny_package, backend="null")
+    with enhancer:
+        pass
+    assert enhancer.backend.closed
+    enhancer.close()
+    with pytest.raises(EngineError, match="closed"):
+        enhancer(np.zeros((20, 30, 3), np.uint8))

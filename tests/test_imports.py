@@ -1,0 +1,85 @@
+"""Who may import whom, tried in fresh processes where the forbidden libraries cannot be imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked by this test")
+sys.meta_path.insert(0, Block())
+"""
+
+
+def run_blocked(blocked: set[str], code: str) -> str:
+    script = BLOCK.format(blocked=blocked) + code
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_runtime_runs_where_torch_and_onnx_cannot_be_imported(tiny_package, tmp_path):
+    out = tmp_path / "bright.png"
+    run_blocked(
+        {"torch", "onnx", "onnxscript", "export", "safetensors"},
+        f"from runtime.cli import main\n"
+        f"assert main([{str(tiny_package)!r}, 'assets/sample.png', '-o', {str(out)!r}, '--steps', '1']) == 0\n"
+        f"assert main([{str(tiny_package)!r}, '--self-test']) == 0\n",
+    )
+    assert out.stat().st_size > 10_000
+
+
+def test_arrays_need_neither_pillow_nor_tifffile(tiny_package):
+    run_blocked(
+        {"PIL", "tifffile", "torch", "onnx"},
+        f"import numpy as np\nfrom runtime import Enhancer\n"
+        f"with Enhancer.open({str(tiny_package)!r}) as enhancer:\n"
+        f"    assert enhancer(np.full((9, 9, 3), 20, np.uint8), steps=1).shape == (9, 9, 3)\n",
+    )
+
+
+def test_a_missing_engine_library_is_named_with_its_cure(tiny_package):
+    out = run_blocked(
+        {"onnxruntime"},
+        f"from runtime import Enhancer, BackendUnavailableError\n"
+        f"try:\n    Enhancer.open({str(tiny_package)!r})\n"
+        f"except BackendUnavailableError as error:\n    print(error)\n",
+    )
+    assert "pip install onnxruntime" in out
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)
+def test_runtime_imports_its_own_parts_relatively(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        for name in names:
+            assert name.partition(".")[0] not in {
+                "runtime", "export", "calibration", "benchmarks", "torch", "onnx", "diffll"
+            }, f"{file}: import {name}"  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["runtime", "export.build"])
+def test_help_answers_without_heavy_imports(module):
+    code = (
+        "import runpy, sys\nsys.argv = ['x', '--help']\n"
+        f"try:\n    runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'numpy', 'torch', 'onnx', 'onnxruntime', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m " + module in done.stdout
