@@ -130,8 +130,16 @@ class Enhancer:
                 if sum(entry.file_size for entry in archive.infolist()) > _GOLDEN_LIMIT:
                     raise ValueError("it is too large")
             with np.load(content, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+                golden = {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
+            photo, noise, steps, expected = golden.values()
+            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape != expected.shape:
+                raise ValueError(f"photo {_describe(photo)}, expected {_describe(expected)}")
+            if expected.dtype != np.uint8 or steps.dtype.kind != "i" or steps.shape != () or noise.dtype != np.float32:
+                raise ValueError(f"noise {_describe(noise)}, steps {_describe(steps)}, expected {_describe(expected)}")
+            if noise.shape != self.noise_shape(*photo.shape[:2]):
+                raise ValueError(f"noise {_describe(noise)} for a photo of {photo.shape}")
+            return golden
+        except Exception as error:  # a stranger's zip: numpy and zipfile raise of many kinds
             raise PackageError(f"{where}: no golden sample ({error}); build the package again.") from error
 
     def close(self) -> None:

@@ -199,7 +199,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
     """The manifest, every key and value checked. Raises PackageError."""
     where = path / MANIFEST
     try:
-        raw = json.loads(content)
+        raw = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise PackageError(
             f"{where}: not whole JSON ({' '.join(str(error).split())}); copy or build the package again."
@@ -264,6 +264,14 @@ def _parse(path: Path, content: bytes) -> Manifest:
         if name not in files:
             raise PackageError(f"{where}: {show(name)} is used but not listed in 'files'; build the package again.")
     return manifest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different: with two of a name, two readers could see two manifests."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _stage(entry: Fields) -> Stage:

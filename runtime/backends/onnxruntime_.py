@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BackendUnavailableError, EngineError
+from ..errors import BackendUnavailableError, EngineError, InputError, PackageError
 from ..graph_guard import check_graph
-from ..package import Package, TensorSpec
+from ..package import Package, Stage, TensorSpec
 from ..threads import usable_cores
 from .base import Call
 
@@ -42,6 +42,11 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
 
     def __init__(self, package: Package, providers: Sequence[str]) -> None:
+        if package.manifest.precision == "bf16":
+            raise InputError(
+                f"{package.path}: a bf16 package, which onnxruntime cannot run on a CPU (no bfloat16 convolution); use "
+                "an fp32 or fp16 package, or an engine built from this one (`python -m export.engine`)."
+            )
         available = ort.get_available_providers()
         full = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in providers]
         for name in full:
@@ -52,29 +57,38 @@ class OnnxRuntimeBackend:
                     "the one that is there, or ask for another provider."
                 )
         self._device = "cpu" if full[0] == _CPU else "cuda"
-        self._sessions = {stage.name: self._session(package, stage.file, full) for stage in package.manifest.stages}
+        self._sessions = {stage.name: self._session(package, stage, full) for stage in package.manifest.stages}
         # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
         # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.
         self._release = ort.RunOptions()
         shrink = "cpu:0" if self._device == "cpu" else "cpu:0;gpu:0"
         self._release.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrink)
 
-    def _session(self, package: Package, file: str, providers: list[str]) -> ort.InferenceSession:
+    def _session(self, package: Package, stage: Stage, providers: list[str]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
         options.intra_op_num_threads = usable_cores()
+        # Threads that spin while they wait cost more than they save where other processes want the cores too.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
         if _CPU not in providers:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        graph = package.read(file)
-        check_graph(graph, str(package.path / file))
+        graph = package.read(stage.file)
+        check_graph(graph, str(package.path / stage.file))
         try:
             session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(
-                f"{package.path / file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
+                f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
                 "update onnxruntime or build the package again."
             ) from error
+        names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
+        if set(names) != set(stage.tensors):
+            raise PackageError(
+                f"{package.path / stage.file}: its tensors are {', '.join(names)}, the manifest's "
+                f"{', '.join(stage.tensors)}; build the package again."
+            )
         if session.get_providers()[0] != providers[0]:
             raise BackendUnavailableError(
                 f"provider {providers[0]} was asked for and onnxruntime fell back to {session.get_providers()[0]}: "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+
 import numpy as np
 import pytest
 
-from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
+from runtime import BackendUnavailableError, EngineError, Enhancer, InputError, PackageError
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +194,40 @@ def test_timings_name_every_part(enhancer):
     ]  # fmt: skip
     assert all(value >= 0 for value in enhancer.timings.values())
     assert enhancer.timings["denoiser"] > 0
+
+
+def test_a_graph_with_other_tensors_than_the_manifest_says_is_refused(tiny_package, tmp_path):
+    package = tmp_path / "package"
+    shutil.copytree(tiny_package, package)
+    manifest = json.loads((package / "manifest.json").read_text())
+    stages = {stage["name"]: stage for stage in manifest["stages"]}
+    stages["hfrm0"]["file"] = "dwt.onnx"
+    (package / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match=r"dwt.onnx: its tensors are image, x_cond"):
+        Enhancer.open(package)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": np.array([10, 10])},
+        {"steps": np.float32(10)},
+        {"noise": np.zeros((3, 1, 1), np.float32)},
+        {"photo": np.zeros((4, 4, 3), np.float32)},
+        {"expected": np.zeros((4, 4, 3), np.uint8)},
+        {"expected": None},
+    ],
+    ids=str,
+)
+def test_an_odd_golden_sample_is_refused(tiny_package, tmp_path, change):
+    package = tmp_path / "package"
+    shutil.copytree(tiny_package, package)
+    with np.load(package / "golden.npz") as arrays:
+        golden = {name: arrays[name] for name in arrays.files} | change
+    np.savez(package / "golden.npz", **{name: array for name, array in golden.items() if array is not None})
+    content = (package / "golden.npz").read_bytes()
+    manifest = json.loads((package / "manifest.json").read_text())
+    manifest["files"]["golden.npz"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (package / "manifest.json").write_text(json.dumps(manifest))
+    with Enhancer.open(package) as opened, pytest.raises(PackageError, match="no golden sample"):
+        opened.self_test()
