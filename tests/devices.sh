@@ -15,7 +15,7 @@ try() { # try PYTHON REQUIREMENT...
     echo "device: $python is not here, left out"
     return
   fi
-  rm -rf "$work/venv" "$work/out"
+  rm -rf "$work/venv" "$work/out.png"
   "$python" -m venv "$work/venv"
   "$work/venv/bin/pip" install -q './runtime[onnxruntime]' "$@"
   (
@@ -35,14 +35,16 @@ print(f"device: Python {sys.version.split()[0]}, numpy {numpy.__version__}, onnx
 assert not {"torch", "onnx", "runtime", "export"} & set(sys.modules)
 assert size - pip < 200e6, "the environment is larger than 200 MB"
 PY
-    venv/bin/python -m diffll "$OLDPWD/$package" "$OLDPWD/assets/sample.png" -o out --steps 1
-    [ -s out/sample.png ] || [ -s out ]
+    venv/bin/python -m diffll "$OLDPWD/$package" "$OLDPWD/assets/sample.png" -o out.png --steps 1
+    [ -s out.png ]
   )
 }
 
+find_python() { # the real one before pyenv's shim, which is there for versions that are not
+  ls -d "$HOME"/.pyenv/versions/"$1".*/bin/python 2>/dev/null | tail -1 | grep . || command -v "python$1" || echo "python$1"
+}
+
 for version in 3.10 3.11 3.12 3.13; do
-  python=$(command -v "python$version" || ls -d "$HOME"/.pyenv/versions/"$version".*/bin/python 2>/dev/null | tail -1 || true)
-  try "${python:-python$version}"
+  try "$(find_python "$version")"
 done
-python=$(command -v python3.10 || ls -d "$HOME"/.pyenv/versions/3.10.*/bin/python 2>/dev/null | tail -1 || true)
-try "${python:-python3.10}" 'numpy==1.26.*'
+try "$(find_python 3.10)" 'numpy==1.26.*'
