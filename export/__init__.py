@@ -1,1 +1,1 @@
-"""Checkpoint -> model package -> engines. PyTorch lives here, and outside this folder only in benchmarks that compare with it."""
+"""Checkpoint -> model package -> engines. PyTorch lives here, and in the benchmarks that compare with it."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .progress import Progress
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
+from runtime.package import Precision
 
 from .certify import Case
 
 # height, width, batch: odd sizes, a batch, and smaller than the padding
 _SIZES = ((61, 83, 1), (96, 64, 2), (33, 1, 1), (128, 160, 1))
 _GOLDEN = (45, 70)
+_WIDE = (64, 3840)  # rows, columns
 _BUNDLED = "diffll-mini.safetensors"
 
 
@@ -44,8 +46,11 @@ def _sample() -> tuple[NDArray[np.uint8], str]:
     return pixels, f"assets/{path.name} (sha256 {sha256(path.read_bytes()).hexdigest()[:16]})"
 
 
-def cases() -> list[Case]:
-    """What :func:`export.certify.certify` compares on, seeded: crops at several sizes and batch 2."""
+def cases(precision: Precision = "fp32") -> list[Case]:
+    """What :func:`export.certify.certify` compares on, seeded: crops at several sizes and batch 2.
+
+    Half precisions are also compared on a strip 3840 pixels wide, where the HFRM's logits are largest.
+    """
     photo, name = _sample()
     generator = np.random.default_rng(2023)
     made = []
@@ -55,7 +60,18 @@ def cases() -> list[Case]:
         crops = [photo[t : t + height, x : x + width] for t, x in zip(tops, lefts, strict=True)]
         places = " ".join(f"+{x}+{t}" for t, x in zip(tops, lefts, strict=True))
         made.append(Case(np.stack(crops), f"{name}, crop at {places}", seed=100 + index))
+    if precision != "fp32":
+        made.append(Case(_wide_strip(photo)[None], f"{name}, enlarged to {_WIDE[1]} pixels wide, a strip", seed=99))
     return made
+
+
+def _wide_strip(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    rows, width = _WIDE
+    height = round(photo.shape[0] * width / photo.shape[1])
+    large = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+    return large[height // 3 : height // 3 + rows]
 
 
 def golden_photo() -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from .graphs import StageGraph
 # 21 keeps GroupNormalization as one node. At 18 it is taken apart with dynamic reshapes (TensorRT-RTX dies of
 # them), at 23 attention becomes an Attention node (which TensorRT-RTX refuses for heads of 192 and 256).
 OPSET = 21
+OPSET_BF16 = 22  # the first whose Conv takes bfloat16
 _SAMPLE = {"batch": 2, "height": 3, "width": 4}  # sizes in units of the padding multiple; all different
 
 
@@ -34,7 +35,7 @@ def trace(stage: StageGraph, pad_multiple: int) -> bytes:
             stage.module,
             args,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=OPSET_BF16 if _is_bf16(stage) else OPSET,
             dynamic_shapes=shapes,
             input_names=[spec.name for spec in stage.inputs],
             output_names=[spec.name for spec in stage.outputs],
@@ -52,6 +53,10 @@ def trace(stage: StageGraph, pad_multiple: int) -> bytes:
         del value.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+def _is_bf16(stage: StageGraph) -> bool:
+    return any(spec.dtype == "bfloat16" for spec in (*stage.inputs, *stage.outputs))
 
 
 def _example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
@@ -81,7 +86,10 @@ def _name_dimensions(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> N
 @contextlib.contextmanager
 def _quiet():  # type: ignore[no-untyped-def]
     """The exporter prints its own steps and warns about its own internals; neither is news for our user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "torch.export", "onnxscript")
+    ]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -33,7 +33,7 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
     Raises CertificateError when the graphs do not do what the model does.
     """
     stages = []
-    for graph in stage_graphs(model):
+    for graph in stage_graphs(model, precision):
         with progress.task(f"tracing {graph.name}"):
             (work / f"{graph.name}.onnx").write_bytes(trace(graph, model.arch.pad_multiple))
         stages.append(Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs))
@@ -41,7 +41,7 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
     (work / CERTIFICATE).write_text("{}\n")
     _write_manifest(work, checkpoint, model, precision, stages)
     with progress.task("comparing with the PyTorch model"):
-        certificate = certify(work, model, cases())
+        certificate = certify(work, model, cases(precision))
     (work / CERTIFICATE).write_text(json.dumps(certificate, indent=1) + "\n")
     _write_manifest(work, checkpoint, model, precision, stages)
     worst = min(record["psnr_db"] for record in certificate["end_to_end"])

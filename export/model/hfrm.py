@@ -39,8 +39,11 @@ class CrossAttention(nn.Module):
     """Attention between the channels of each image row.
 
     query_band, context_band: (B, C, H, W) -> (B, C, H, W). Per row the score matrix is C x C, a sum over the
-    image width: its logits grow with the width, so half precision keeps this matmul and softmax in float32.
+    image width: its logits grow with the width, so half precision keeps these matmuls and the softmax in float32
+    (``score_dtype``; None: as the input).
     """
+
+    score_dtype: torch.dtype | None = None
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,11 +53,13 @@ class CrossAttention(nn.Module):
         self.scale = (channels // _HEADS) ** -0.5
 
     def forward(self, query_band: Tensor, context_band: Tensor) -> Tensor:
-        query = self.query(query_band).permute(0, 2, 1, 3)  # (B, H, C, W)
-        key = self.key(context_band).permute(0, 2, 3, 1)  # (B, H, W, C)
-        value = self.value(context_band).permute(0, 2, 1, 3)
+        dtype = self.score_dtype or query_band.dtype
+        query = self.query(query_band).to(dtype).permute(0, 2, 1, 3)  # (B, H, C, W)
+        key = self.key(context_band).to(dtype).permute(0, 2, 3, 1)  # (B, H, W, C)
+        value = self.value(context_band).to(dtype).permute(0, 2, 1, 3)
         scores = torch.matmul(query, key) * self.scale
-        return torch.matmul(scores.softmax(dim=-1), value).permute(0, 2, 1, 3)
+        mixed = torch.matmul(scores.softmax(dim=-1), value)
+        return mixed.permute(0, 2, 1, 3).to(query_band.dtype)
 
 
 class HFRM(nn.Module):

@@ -20,8 +20,15 @@ def timestep_embedding(timestep: Tensor, channels: int) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
+class GroupNorm(nn.GroupNorm):
+    """32 groups, eps 1e-6, computed in the dtype of its weights: left in float32 in a half-precision network, it
+    keeps its statistics in float32."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(32, channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
 
 class ResnetBlock(nn.Module):
@@ -29,16 +36,16 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, temb_channels: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_channels)
+        self.norm1 = GroupNorm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.temb_proj = nn.Linear(temb_channels, out_channels)
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = GroupNorm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         if in_channels != out_channels:
             self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, shift: Tensor) -> Tensor:
-        h = self.conv1(functional.silu(self.norm1(x))) + shift[:, :, None, None]
+        h = self.conv1(functional.silu(self.norm1(x))) + shift[:, :, None, None].to(x.dtype)
         h = self.conv2(functional.silu(self.norm2(h)))
         return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
 
@@ -48,7 +55,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = GroupNorm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -57,12 +64,13 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        # 4-D, the scale before the first matmul: the form that TensorRT-RTX fuses (no score matrix in memory).
-        q = (self.q(h) * self.scale).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, HW, C)
-        k = self.k(h).flatten(2).unsqueeze(1)  # (B, 1, C, HW)
-        v = self.v(h).flatten(2).transpose(1, 2).unsqueeze(1)
-        h = torch.matmul(torch.matmul(q, k).softmax(dim=-1), v)
-        return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape_as(x))
+        # One reshape and one transpose from the convolution to 4-D: the form that TensorRT-RTX fuses. With flatten
+        # and unsqueeze in its place the score matrix is kept in memory (4.3 GB for a 3840x2160 photo).
+        batch, channels = x.shape[:2]
+        q, k, v = (project(h).reshape(batch, 1, channels, -1).transpose(2, 3) for project in (self.q, self.k, self.v))
+        scores = torch.matmul(q * self.scale, k.transpose(2, 3))  # (B, 1, HW, HW)
+        h = torch.matmul(scores.softmax(dim=-1), v)
+        return x + self.proj_out(h.transpose(2, 3).reshape_as(x))
 
 
 class Downsample(nn.Module):
@@ -143,7 +151,7 @@ class UNet(nn.Module):
                 stage.upsample = Upsample(width)
             up.append(stage)
         self.up = nn.ModuleList(reversed(up))
-        self.norm_out = group_norm(width)
+        self.norm_out = GroupNorm(width)
         self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
 
     def blocks(self) -> list[ResnetBlock]:
@@ -157,7 +165,8 @@ class UNet(nn.Module):
 
         It depends on the timestep alone, so an export can replace it by a table of all timesteps.
         """
-        temb = self.temb.dense[0](timestep_embedding(timestep, self.ch))
+        embedding = timestep_embedding(timestep, self.ch).to(self.temb.dense[0].weight.dtype)
+        temb = self.temb.dense[0](embedding)
         temb = functional.silu(self.temb.dense[1](functional.silu(temb)))
         return [block.temb_proj(temb) for block in self.blocks()]
 
