@@ -37,7 +37,7 @@ class Backend(Protocol[Buffer]):
         """A call that runs ``stage`` on these buffers, inputs and outputs by name, whenever it is called.
 
         last: no other call of this stage follows for this photo, so scratch memory may be given back after it.
-        Outputs never share a buffer with an input. A call may return before its work is done (a device runs
+        The call keeps its buffers alive. Outputs never share a buffer with an input. A call may return before its work is done (a device runs
         calls in order); ``download`` waits. Raises EngineError from here or from the call.
         """
 

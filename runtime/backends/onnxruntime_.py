@@ -118,8 +118,10 @@ class OnnxRuntimeBackend:
             binding.bind_ortvalue_output(node.name, tensors[node.name].value)
 
         run_options = self._release if last else None
+        # onnxruntime 1.23 (Python 3.10) binds addresses: numpy's memory has to be kept by us
+        kept = tuple(tensors.values())
 
-        def call() -> None:
+        def call(_kept: tuple[DeviceTensor, ...] = kept) -> None:
             try:
                 session.run_with_iobinding(binding, run_options)
             except Exception as error:
