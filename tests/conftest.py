@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Two test processes on two cores: more OpenMP threads than cores only wait for each other, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -44,35 +49,71 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """once("name", make) -> a path that make(path) has made, once for all the test processes of this run."""
+    root = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        root = root.parent
+
+    def path_of(name: str, make: Callable[[Path], object]) -> Path:
+        path = root / "once" / name
+        path.parent.mkdir(exist_ok=True)
+        with (path.parent / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                make(path)
+        return path
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
 def build_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """build_package(checkpoint) -> its package, silently."""
     from export.build import build
     from export.checkpoint import load_checkpoint
     from export.progress import Progress
 
-    def make(checkpoint: Path, precision: str = "fp32") -> Path:
-        output = tmp_path_factory.mktemp("package") / f"{checkpoint.name.split('.')[0]}-{precision}"
+    def make(checkpoint: Path, precision: str = "fp32", output: Path | None = None) -> Path:
+        name = f"{checkpoint.name.split('.')[0]}-{precision}"
+        output = output or tmp_path_factory.mktemp("package") / name
         return build(load_checkpoint(checkpoint), output, precision, progress=Progress(io.StringIO()))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def tiny_package(make_checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_package(make_checkpoint: Callable[..., Path], once: Callable[..., Path]) -> Path:
     """A small random network's package, built by the command: two wavelet levels, padding to multiples of 8. Never
     change it: copy it first."""
-    output = tmp_path_factory.mktemp("package") / "tiny-fp32"
-    command = [sys.executable, "-m", "export.build", str(make_checkpoint()), "-o", str(output)]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{output}\n"
-    assert "certified: at most 0." in done.stderr
-    return output
+
+    def command(output: Path) -> None:
+        words = [sys.executable, "-m", "export.build", str(make_checkpoint()), "-o", str(output)]
+        root = Path(__file__).parent.parent
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{output}\n"
+        assert "certified: at most 0." in done.stderr
+
+    return once("tiny-fp32", command)
 
 
 @pytest.fixture(scope="session")
-def bundled_package(build_package: Callable[..., Path]) -> Path:
+def half_package(
+    make_checkpoint: Callable[..., Path], build_package: Callable[..., Path], once: Callable[..., Path]
+) -> Callable[[str], Path]:
+    """half_package("fp16" or "bf16") -> the small network's package in that precision. Copy it before changing it."""
+
+    def make(precision: str) -> Path:
+        checkpoint = make_checkpoint()
+        return once(f"tiny-{precision}", lambda output: build_package(checkpoint, precision, output))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundled_package(build_package: Callable[..., Path], once: Callable[..., Path]) -> Path:
     """The package of the bundled checkpoint. Never change it: copy it first."""
     from export.samples import bundled_checkpoint
 
-    return build_package(bundled_checkpoint())
+    return once("bundled-fp32", lambda output: build_package(bundled_checkpoint(), "fp32", output))

@@ -42,7 +42,8 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
 
     def __init__(self, package: Package, providers: Sequence[str]) -> None:
-        if package.manifest.precision == "bf16":
+        tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]
+        if any(spec.dtype == "bfloat16" for spec in tensors):
             raise InputError(
                 f"{package.path}: a bf16 package, which onnxruntime cannot run on a CPU (no bfloat16 convolution); use "
                 "an fp32 or fp16 package, or an engine built from this one (`python -m export.engine`)."
