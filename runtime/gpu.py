@@ -1,0 +1,44 @@
+"""Which NVIDIA GPU is here, asked of the driver itself: no CUDA toolkit and no package needed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute of cuda.h
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """compute_capability: such as "8.9"; driver_cuda: the newest CUDA that the driver speaks, such as "13.0"."""
+
+    name: str
+    compute_capability: str
+    integrated: bool
+    driver_cuda: str
+
+
+def current_gpu() -> Gpu | None:
+    """The first GPU that CUDA shows this process, or None where there is no driver or no device."""
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    device, version = ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0) or cuda.cuDriverGetVersion(ctypes.byref(version)):
+        return None
+    name = ctypes.create_string_buffer(256)
+    if cuda.cuDeviceGetName(name, len(name), device):
+        return None
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        return 0 if cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device) else value.value
+
+    return Gpu(
+        name.value.decode(errors="replace"),
+        f"{attribute(_MAJOR)}.{attribute(_MINOR)}",
+        bool(attribute(_INTEGRATED)),
+        f"{version.value // 1000}.{version.value % 1000 // 10}",
+    )

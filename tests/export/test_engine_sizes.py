@@ -1,0 +1,65 @@
+"""Engines of the bundled and of the full-size network, fp32 and fp16, really built by TensorRT-RTX on the CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.checkpoint import load_checkpoint
+from export.graphs import stage_graphs
+from export.model import Architecture, DiffLL
+from export.profiles import profile, size_range
+from export.samples import bundled_checkpoint
+from export.tensorrt_builder import Options, TensorRTBuilder
+from export.trace import trace
+from runtime.package import Stage
+
+pytest.importorskip("tensorrt_rtx")
+SIZES = size_range([(600, 400)], (3840, 2160), 32)
+GB = 1e9
+
+
+@cache
+def network(name: str) -> DiffLL:
+    if name == "bundled":
+        return load_checkpoint(bundled_checkpoint()).model()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DiffLL(Architecture()).eval().requires_grad_(False)
+
+
+def build(name: str, precision: str, stages: set[str], traced: Path | None, tmp_path: Path):
+    """(stage, report) of each of ``stages``; the graphs come from the package ``traced`` where there is one."""
+    builder = TensorRTBuilder("tensorrt-rtx", Options(compute_capabilities=("8.6", "8.9", "12.0")))
+    for graph in stage_graphs(network(name), precision):
+        if graph.name in stages:
+            content = (traced / f"{graph.name}.onnx").read_bytes() if traced else trace(graph, 32)
+            stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
+            files, report = builder.build(content, profile(stage, SIZES, 1), tmp_path / "timing.cache")
+            assert len(files["engine.plan"]) == report["engine_bytes"] > 100_000
+            yield graph.name, report
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["bundled", "full"])
+def test_denoiser_and_hfrm_build_up_to_4k(name, precision, bundled_package, tmp_path):
+    traced = bundled_package if (name, precision) == ("bundled", "fp32") else None
+    reports = dict(build(name, precision, {"denoiser", "hfrm0"}, traced, tmp_path))
+    bytes_each = 4 if precision == "fp32" else 2
+    parameters = {"bundled": 5.2e6, "full": 20e6}[name]
+    assert reports["denoiser"]["weights_bytes"] == pytest.approx(parameters * bytes_each, rel=0.1)
+    activation = reports["denoiser"]["activation_bytes"]
+    score_matrix = (3840 // 16 * 2176 // 16) ** 2 * bytes_each
+    if (name, precision) == ("full", "fp16"):
+        assert activation <= 1.5 * GB
+        assert activation < score_matrix  # fused: not even one score matrix would fit
+    if precision == "fp32":  # TensorRT-RTX has no fused float32 attention for these heads
+        assert activation > score_matrix
+
+
+def test_wavelet_stages_build_up_to_4k(bundled_package, tmp_path):
+    reports = dict(build("bundled", "fp32", {"dwt", "idwt"}, bundled_package, tmp_path))
+    assert set(reports) == {"dwt", "idwt"}

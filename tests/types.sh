@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The code that is written for a GPU, read by a type checker against TensorRT's own stubs. The stubs require TensorRT
+# itself, which installs on a GPU machine only, and hold syntax that mypy stops at: so they are unpacked beside, and
+# read by pyright. Needs a package index.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$PWD/.venv/bin/python
+$python -m pip install -q --no-deps --upgrade --target build/stubs tensorrt-stubs==10.13.0.35.1
+$python -m venv build/pyright
+build/pyright/bin/pip install -q basedpyright==1.40.2
+cat >build/pyrightconfig.json <<JSON
+{
+  "include": ["../export/engine.py", "../export/tensorrt_builder.py", "../export/profiles.py", "../runtime/engine_cache.py",
+              "../runtime/backends"],
+  "extraPaths": ["stubs", ".."], "typeCheckingMode": "standard", "reportMissingImports": "none",
+  "reportMissingModuleSource": "none", "pythonVersion": "3.11"
+}
+JSON
+build/pyright/bin/basedpyright -p build/pyrightconfig.json --pythonpath "$python"
