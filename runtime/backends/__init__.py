@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..package import Package
 from .base import Backend
 
-BackendName = Literal["onnxruntime", "null"]
+BackendName = Literal["onnxruntime", "openvino", "null"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
 
 
