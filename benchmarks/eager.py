@@ -1,24 +1,29 @@
-"""``python -m benchmarks.eager``: a package beside the PyTorch model in eager mode, interleaved in one run."""
+"""``python -m benchmarks.eager``: packages and backends beside the PyTorch model in eager mode, in turns in one run."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from runtime.command import Parser, run_command
+
+EAGER = "PyTorch eager"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.eager",
-        description="Time one photo through a package and through the PyTorch model of its checkpoint, in turns.",
+        description="Time one photo through packages and through the PyTorch model of their checkpoint, in turns.",
     )
-    parser.add_argument("package", metavar="PACKAGE")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="what the package was built from")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="what the packages were built from")
     parser.add_argument("photo", type=Path, metavar="PHOTO")
+    parser.add_argument("packages", nargs="+", metavar="PACKAGE[:BACKEND]", help="default backend: onnxruntime")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
     return parser.parse_args(argv)
 
@@ -39,9 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load_checkpoint(args.checkpoint).model()
     photo = read_photo(args.photo).pixels
     height, width, _ = photo.shape
-
-    with Enhancer.open(args.package) as enhancer:
-        noise = np.random.default_rng(0).standard_normal(enhancer.noise_shape(height, width), np.float32)
+    runs: dict[str, Callable[[], np.ndarray]] = {}
+    with ExitStack() as stack:
+        for one in args.packages:
+            package, _, backend = one.partition(":")
+            enhancer = stack.enter_context(Enhancer.open(package, backend=backend or "onnxruntime"))
+            noise = np.random.default_rng(0).standard_normal(enhancer.noise_shape(height, width), np.float32)
+            name = f"{enhancer.backend.name} {enhancer.manifest.precision}"
+            runs[name] = partial(enhancer, photo, noise=noise)
 
         def eager() -> np.ndarray:
             with torch.inference_mode():
@@ -49,24 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
                 restored = model(image, torch.from_numpy(noise[None]))
                 return to_pixels(restored.numpy(), height, width, photo.dtype)[0]
 
-        runs: dict[str, Callable[[], np.ndarray]] = {
-            "PyTorch eager": eager,
-            enhancer.backend.name: lambda: enhancer(photo, noise=noise),
-        }
+        runs = {EAGER: eager} | runs
         seconds: dict[str, list[float]] = {name: [] for name in runs}
-        pictures = {name: run() for name, run in runs.items()}  # warm-up
+        pictures = {name: run().astype(int) for name, run in runs.items()}  # warm-up
+        load = os.getloadavg()[0]
         for _ in range(args.rounds):
             for name, run in runs.items():
                 started = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - started)
-    base = statistics.median(seconds["PyTorch eager"])
-    levels = int(np.abs(np.subtract(*(picture.astype(int) for picture in pictures.values()))).max())
-    print(f"{width}x{height}, 10 steps, {usable_cores()} cores, {args.rounds} rounds in turns, seconds a photo")
+    base = statistics.median(seconds[EAGER])
+    print(
+        f"{width}x{height}, 10 steps, {usable_cores()} cores, {args.rounds} rounds in turns, "
+        f"load {load:.1f} before and {os.getloadavg()[0]:.1f} after"
+    )
+    print("| engine | median s | min s | max s | times eager | largest difference (grey levels) |")
+    print("|---|---|---|---|---|---|")
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(f"{name:16s} median {median:.3f}  min {min(times):.3f}  max {max(times):.3f}  {base / median:.2f}x")
-    print(f"largest difference between the two pictures: {levels} grey level(s)")
+        levels = np.abs(pictures[name] - pictures[EAGER]).max()
+        print(f"| {name} | {median:.3f} | {min(times):.3f} | {max(times):.3f} | {base / median:.2f} | {levels} |")
     return 0
 
 

@@ -18,6 +18,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("package", metavar="PACKAGE")
     parser.add_argument("pairs", type=Path, metavar="PAIRS", help="a folder with low/ and high/, same file names")
     parser.add_argument("--steps", type=int, nargs="+", default=[10], metavar="N", help="default: 10")
+    parser.add_argument("--sampler", nargs="+", default=["ddim"], metavar="NAME", help="default: ddim")
+    parser.add_argument("--backend", default="onnxruntime", metavar="NAME")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     return parser.parse_args(argv)
 
@@ -32,21 +34,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from runtime.enhancer import Enhancer
     from runtime.photo import read_photo
+    from runtime.sampler import SAMPLERS, check_steps
 
     from .metrics import psnr, ssim
 
     pairs = [(read_photo(low).pixels, read_photo(args.pairs / "high" / low.name).pixels) for low in lows]
 
-    def row(name: str, photos: Sequence[object]) -> None:
+    def row(sampler: str, steps: object, photos: Sequence[object], published: Sequence[object] | None) -> None:
         scores = np.array([[psnr(high, p), ssim(high, p)] for (_, high), p in zip(pairs, photos, strict=True)])
+        same = "-"
+        if published is not None:
+            same = f"{np.mean([psnr(one, p) for one, p in zip(published, photos, strict=True)]):.2f}"
         each = ", ".join(f"{path.stem} {score:.2f}" for path, score in zip(lows, scores[:, 0], strict=True))
-        print(f"| {name} | {scores[:, 0].mean():.2f} | {scores[:, 1].mean():.3f} | {each} |", flush=True)
+        print(
+            f"| {sampler} | {steps} | {scores[:, 0].mean():.2f} | {scores[:, 1].mean():.3f} | {same} | {each} |",
+            flush=True,
+        )
 
-    print("| steps | PSNR (dB) | SSIM | PSNR of each photo |\n|---|---|---|---|")
-    row("input", [low for low, _ in pairs])
-    with Enhancer.open(args.package) as enhancer:
-        for steps in args.steps:
-            row(str(steps), [enhancer(low, steps=steps, seed=args.seed) for low, _ in pairs])
+    with Enhancer.open(args.package, backend=args.backend) as enhancer:
+        total, default = enhancer.manifest.num_train_timesteps, enhancer.manifest.num_inference_steps
+        for sampler in args.sampler:  # a name that is not known is told before anything is run
+            check_steps(total, default, sampler)
+        print("| sampler | steps | PSNR (dB) | SSIM | PSNR against the 10 published steps (dB) | PSNR of each photo |")
+        print("|---|---|---|---|---|---|")
+        row("input", "-", [low for low, _ in pairs], None)
+        published = [enhancer(low, seed=args.seed) for low, _ in pairs]
+        for sampler in sorted(args.sampler, key=SAMPLERS.index):
+            for steps in args.steps:
+                if (sampler, steps) == ("ddim", default):
+                    row(sampler, steps, published, None)
+                elif sampler != "ddim" or total % steps == 0:
+                    photos = [enhancer(low, steps=steps, sampler=sampler, seed=args.seed) for low, _ in pairs]
+                    row(sampler, steps, photos, published)
     return 0
 
 

@@ -33,7 +33,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--provider", action="append", metavar="NAME", help="onnxruntime execution provider (default: CPU)"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps, a divisor of 200 (default: 10)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
+    )
+    parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
     parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace photos that are already there")
     parser.add_argument("--before-after", action="store_true", help="write the dark and the bright photo side by side")
@@ -50,15 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
     from .enhancer import Enhancer
-    from .sampler import timesteps
+    from .sampler import check_steps
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
     with Enhancer.open(args.package, backend=args.backend, providers=args.provider) as enhancer:
         if args.self_test:
             worst = enhancer.self_test()
             print(f"self-test passed: at most {worst} grey level(s) from the golden sample ({args.backend})")
-        if args.steps is not None:
-            timesteps(enhancer.manifest.num_train_timesteps, args.steps)  # a mistake is told before the first photo
+        manifest = enhancer.manifest  # a mistake is told before the first photo
+        steps = manifest.num_inference_steps if args.steps is None else args.steps
+        check_steps(manifest.num_train_timesteps, steps, args.sampler)
         return enhance_all(enhancer, pairs, args)
 
 
@@ -113,7 +120,7 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
 
     check_destination(target, source=source, overwrite=args.overwrite)
     photo = read_photo(source)
-    bright = photo.with_pixels(enhancer(photo.pixels, steps=args.steps, seed=args.seed))
+    bright = photo.with_pixels(enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed))
     if args.before_after:
         alpha = None if photo.alpha is None else np.hstack((photo.alpha, photo.alpha))
         bright = bright.with_pixels(np.hstack((photo.pixels, bright.pixels)), alpha)

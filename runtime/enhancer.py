@@ -19,7 +19,7 @@ from .errors import EngineError, InputError, PackageError
 from .image import Pixels, padded_size, to_pixels, to_tensor
 from .package import GOLDEN, Manifest, Package
 from .program import Program, Steps
-from .sampler import ddim
+from .sampler import make_table
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
 _GOLDEN_LIMIT = 64 << 20
@@ -39,7 +39,7 @@ class Enhancer:
         """Milliseconds of the last call, by part: pad, upload, dwt, hfrm0.., denoiser (all steps), idwt, download,
         crop."""
         self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
-        self._steps: dict[int, Steps] = {}
+        self._steps: dict[tuple[str, int], Steps] = {}
         self._closed = False
 
     @classmethod
@@ -72,13 +72,15 @@ class Enhancer:
         photo: Pixels | Sequence[Pixels],
         *,
         steps: int | None = None,
+        sampler: str = "ddim",
         seed: int | None = None,
         noise: NDArray[np.float32] | None = None,
     ) -> Any:
         """Brighten a photo, or a batch of photos of one size.
 
         photo: (H, W, 3) uint8 or uint16, RGB, H and W at least 1; or (B, H, W, 3); or a list of (H, W, 3).
-        steps: sampling steps, a divisor of 200 (default: the package's, 10).
+        steps: sampling steps (default: the package's, 10): a divisor of 200 with ddim, 1 to 200 with dpmpp-2m.
+        sampler: ``ddim``, the published one, or ``dpmpp-2m`` (DPM-Solver++, second order).
         seed: of the noise x_T, default 0; every photo of a batch gets the same field, so that it comes out as it
         would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that) for a batch.
         Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
@@ -88,7 +90,7 @@ class Enhancer:
         photos = _as_batch(photo)
         batch, height, width, _ = photos.shape
         x_t = self._noise(noise, seed, batch, height, width, alone=_is_single(photo))
-        table = self._table(self.manifest.num_inference_steps if steps is None else steps)
+        table = self._table(self.manifest.num_inference_steps if steps is None else steps, sampler)
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         self.timings = {"pad": (perf_counter_ns() - started) / 1e6}
@@ -176,11 +178,12 @@ class Enhancer:
             raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
         return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
 
-    def _table(self, steps: int) -> Steps:
-        table = ddim(np.asarray(self.manifest.alphas_cumprod), steps)
-        if steps not in self._steps:
-            self._steps[steps] = Steps(self.backend, self.manifest, table)
-        return self._steps[steps]
+    def _table(self, steps: int, sampler: str) -> Steps:
+        table = make_table(np.asarray(self.manifest.alphas_cumprod), steps, sampler)
+        key = (sampler, len(table))
+        if key not in self._steps:
+            self._steps[key] = Steps(self.backend, self.manifest, table)
+        return self._steps[key]
 
     def _program(self, batch: int, height: int, width: int) -> Program:
         key = (batch, height, width)

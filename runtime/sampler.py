@@ -12,6 +12,7 @@ A one-step sampler leaves c2, c3 and c4 at zero; a multistep sampler keeps what 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from .errors import InputError
 
 COEFFICIENTS = 5
+Sampler = Literal["ddim", "dpmpp-2m"]
+SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
 @dataclass(frozen=True)
@@ -35,31 +38,74 @@ class StepTable:
         return len(self.timesteps)
 
 
-def timesteps(num_train_timesteps: int, num_inference_steps: int) -> NDArray[np.int32]:
-    """(S,) int32: T - T/S, ..., T/S, 0 (180, 160, ..., 0 for 10 of 200).
+def check_steps(num_train_timesteps: int, num_inference_steps: object, sampler: str) -> int:
+    """The number of steps, if ``sampler`` can run it. Raises InputError.
 
-    Raises InputError when S does not divide T: the official ``range(0, T, T // S)`` would then silently run
-    another number of steps (6 of 200 gives 7).
+    ddim: a divisor of T (200), as the official ``range(0, T, T // S)`` would silently run another number otherwise
+    (6 of 200 gives 7). dpmpp-2m: 1 to T.
     """
     steps, total = num_inference_steps, num_train_timesteps
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler {sampler!r} is not known; use one of {', '.join(SAMPLERS)}.")
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
-        raise InputError(f"steps is {steps!r}; it must be a whole number that divides {total}.")
-    if steps < 1 or total % steps:
+        raise InputError(f"steps is {steps!r}; it must be a whole number from 1 to {total}.")
+    if sampler == "ddim" and (steps < 1 or total % steps):
         allowed = ", ".join(str(n) for n in range(1, total + 1) if total % n == 0)
-        raise InputError(f"steps is {steps}, which does not divide {total}; use one of {allowed}.")
-    return np.arange(0, total, total // int(steps), dtype=np.int32)[::-1].copy()
+        raise InputError(f"steps is {steps}, which does not divide {total}; with ddim use one of {allowed}.")
+    if not 1 <= steps <= total:
+        raise InputError(f"steps is {steps}; with {sampler} use 1 to {total}.")
+    return int(steps)
 
 
-def ddim(alphas_cumprod: NDArray[np.floating], num_inference_steps: int) -> StepTable:
-    """DDIM with eta = 0 (Song et al. 2021, equation 12; official ``models/ddm.py: sample_training``).
+def timesteps(num_train_timesteps: int, num_inference_steps: int) -> NDArray[np.int32]:
+    """(S,) int32, evenly spaced and falling to 0: 180, 160, ..., 20, 0 for 10 of 200 (the official ones)."""
+    steps = np.arange(num_inference_steps, dtype=np.int64) * num_train_timesteps // num_inference_steps
+    return steps[::-1].astype(np.int32)
 
-    alphas_cumprod: (T,), falling, in (0, 1). Before t = 0 alpha-bar is 1, so the last step returns x_0. Computed
-    in float64: x_next = sqrt(a_next / a_t) x_t + (sqrt(1 - a_next) - sqrt(a_next (1 - a_t) / a_t)) eps.
+
+def make_table(alphas_cumprod: NDArray[np.floating], num_inference_steps: int, sampler: str = "ddim") -> StepTable:
+    """The table of ``sampler``. alphas_cumprod: (T,), falling, in (0, 1); computed in float64.
+
+    Before t = 0 alpha-bar is 1, so the last step of every sampler returns x_0. Raises InputError (see check_steps).
     """
-    steps = timesteps(len(alphas_cumprod), num_inference_steps)
-    alpha = np.asarray(alphas_cumprod, np.float64)[steps]
-    alpha_next = np.append(alpha[1:], 1.0)
-    table = np.zeros((len(steps), COEFFICIENTS))
-    table[:, 0] = np.sqrt(alpha_next / alpha)
-    table[:, 1] = np.sqrt(1 - alpha_next) - np.sqrt(alpha_next * (1 - alpha) / alpha)
+    steps = timesteps(len(alphas_cumprod), check_steps(len(alphas_cumprod), num_inference_steps, sampler))
+    alpha_bar = np.append(np.asarray(alphas_cumprod, np.float64)[steps], 1.0)
+    table = _ddim(alpha_bar) if sampler == "ddim" else _dpmpp_2m(alpha_bar)
     return StepTable(steps, table.astype(np.float32))
+
+
+def _ddim(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """DDIM with eta = 0 (Song et al. 2021, equation 12; official ``models/ddm.py: sample_training``):
+    x_next = sqrt(a_next / a) x_t + (sqrt(1 - a_next) - sqrt(a_next (1 - a) / a)) eps."""
+    now, then = alpha_bar[:-1], alpha_bar[1:]
+    table = np.zeros((len(now), COEFFICIENTS))
+    table[:, 0] = np.sqrt(then / now)
+    table[:, 1] = np.sqrt(1 - then) - np.sqrt(then * (1 - now) / now)
+    return table
+
+
+def _dpmpp_2m(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2); ``history`` is the x_0 that the step before predicted.
+
+    With x_0 = (x_t - sigma eps) / alpha: x_next = sigma'/sigma x_t + alpha' (1 - e^-h) ((1 + k) x_0 - k history),
+    k = h / (2 h_before). First order (k = 0, which is DDIM) in the first step, which has no history, in the last,
+    where h is infinite, and wherever h is more than twice the step before: the jump in log-SNR from the last but one
+    timestep to t = 0 is such a one, and extrapolating over it costs most of the picture (``docs/steps.md``).
+    """
+    alpha, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    table = np.zeros((len(alpha_bar) - 1, COEFFICIENTS))
+    log_snr = np.log(alpha[:-1] / sigma[:-1])
+    for i in range(len(table)):
+        last = i == len(table) - 1
+        decay = 0.0 if last else np.exp(log_snr[i] - log_snr[i + 1])  # e^-h
+        factor = alpha[i + 1] * (1 - decay)
+        k = 0.0 if last or i == 0 else (log_snr[i + 1] - log_snr[i]) / (2 * (log_snr[i] - log_snr[i - 1]))
+        k = 0.0 if k > 1 else k
+        table[i] = (
+            sigma[i + 1] / sigma[i] + factor * (1 + k) / alpha[i],
+            -factor * (1 + k) * sigma[i] / alpha[i],
+            -factor * k,
+            1 / alpha[i],
+            -sigma[i] / alpha[i],
+        )
+    return table

@@ -52,7 +52,9 @@ class OpenVinoBackend:
                 f"OpenVINO {ov.__version__} has no device {', '.join(devices)} here (it has "
                 f"{', '.join(core.available_devices)}); ask for one of those."
             )
-        if package.manifest.precision == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        if package.manifest.precision == "bf16" and "BF16" not in core.get_property(
+            device, "OPTIMIZATION_CAPABILITIES"
+        ):
             raise InputError(
                 f"{package.path}: a bf16 package, and this processor has no bfloat16 arithmetic; use an fp32 package."
             )
