@@ -21,7 +21,7 @@ from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError
 from runtime.image import to_pixels, to_tensor
 from runtime.package import Package, Stage
-from runtime.sampler import ddim
+from runtime.sampler import make_table
 
 from .emulate import emulated_package
 from .model import DiffLL
@@ -164,7 +164,7 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
     for k, hfrm in enumerate(model.hfrms):
         restored.append(hfrm(details[k]))
         yield f"hfrm{k}", {f"details{k}": details[k].numpy()}, {f"restored{k}": restored[k].numpy()}
-    table = ddim(schedule()[1].numpy(), 10)
+    table = make_table(schedule()[1].numpy(), 10)
     generator = torch.Generator().manual_seed(case.seed)
     x_t, history = (torch.randn(x_cond.shape, generator=generator) for _ in range(2))
     for row in (0, len(table) - 1):
