@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.errors import BackendUnavailableError, EngineError, InputError
-from runtime.gpu import current_gpu
+from runtime.gpu import current_gpu, is_jetson
 
 Target = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: dict[Target, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -203,13 +203,6 @@ def rtx_capabilities(library: Any) -> list[str]:
 def _version(library: Any) -> tuple[int, int]:
     major, minor = library.__version__.split(".")[:2]
     return int(major), int(minor)
-
-
-def is_jetson() -> bool:
-    """Whether this is a Jetson board, whose TensorRT comes from apt."""
-    return Path("/etc/nv_tegra_release").exists() or (
-        platform.machine() == "aarch64" and "tegra" in platform.release().lower()
-    )
 
 
 def _load_library(target: Target) -> Any:

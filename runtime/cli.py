@@ -29,7 +29,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="OUT",
         help="a file for one photo (its suffix says the format), a folder for several (names and formats are kept)",
     )
-    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help="default: onnxruntime")
+    parser.add_argument(
+        "--backend", default="onnxruntime", metavar="NAME", help="onnxruntime (default), openvino, auto"
+    )
     parser.add_argument(
         "--provider", action="append", metavar="NAME", help="onnxruntime execution provider (default: CPU)"
     )
@@ -60,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
     with Enhancer.open(args.package, backend=args.backend, providers=args.provider) as enhancer:
+        if enhancer.backend.why:
+            print(enhancer.backend.why, file=sys.stderr)
         if args.self_test:
             worst = enhancer.self_test()
-            print(f"self-test passed: at most {worst} grey level(s) from the golden sample ({args.backend})")
+            print(f"self-test passed: at most {worst} grey level(s) from the golden sample ({enhancer.backend.name})")
         manifest = enhancer.manifest  # a mistake is told before the first photo
         steps = manifest.num_inference_steps if args.steps is None else args.steps
         check_steps(manifest.num_train_timesteps, steps, args.sampler)

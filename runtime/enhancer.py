@@ -52,7 +52,8 @@ class Enhancer:
     ) -> Enhancer:
         """Open the package directory ``package``; nothing is built or downloaded.
 
-        backend: ``onnxruntime``. providers: its execution providers, most wanted first (default: the CPU).
+        backend: ``onnxruntime``, ``openvino``, or ``auto``, the fastest that is here. providers: onnxruntime's
+        execution providers or OpenVINO's devices, most wanted first (default: the CPU).
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
         opened = Package.open(package)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute of cuda.h
 
@@ -17,6 +19,11 @@ class Gpu:
     compute_capability: str
     integrated: bool
     driver_cuda: str
+
+
+def is_jetson() -> bool:
+    """Whether this is a Jetson board, whose TensorRT comes from apt."""
+    return Path("/etc/nv_tegra_release").exists() or "tegra" in platform.release().lower()
 
 
 def current_gpu() -> Gpu | None:

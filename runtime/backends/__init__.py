@@ -10,8 +10,9 @@ from ..errors import InputError
 from ..package import Package
 from .base import Backend
 
-BackendName = Literal["onnxruntime", "openvino", "null"]
+BackendName = Literal["onnxruntime", "openvino", "auto", "null"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
+CANDIDATES = ("onnxruntime", "openvino")  # what auto chooses from
 
 
 def open_backend(name: str, package: Package, providers: Sequence[str] | None) -> Backend[Any]:

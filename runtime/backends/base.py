@@ -22,6 +22,8 @@ class Backend(Protocol[Buffer]):
     """One engine library, opened with one package. ``Buffer`` is whatever the library calls a device tensor."""
 
     name: str
+    why: str
+    """What ``auto`` found when it chose this one; empty where it was asked for by name."""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Buffer:
         """A new device buffer for the tensor ``spec`` at ``shape``; its content is undefined. It lives until it

@@ -20,6 +20,7 @@ class NullBackend:
     """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``."""
 
     name = "null"
+    why = ""
 
     def __init__(self, package: Package) -> None:
         self.calls: list[tuple[str, dict[str, int]]] = []

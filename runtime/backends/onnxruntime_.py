@@ -40,6 +40,7 @@ class OnnxRuntimeBackend:
     """One session a stage, all with the same providers. Buffers are OrtValues on the first provider's device."""
 
     name = "onnxruntime"
+    why = ""
 
     def __init__(self, package: Package, providers: Sequence[str]) -> None:
         tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]

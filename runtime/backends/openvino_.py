@@ -43,6 +43,7 @@ class OpenVinoBackend:
     """One compiled model and one infer request a stage; a call points the request at its tensors and runs it."""
 
     name = "openvino"
+    why = ""
 
     def __init__(self, package: Package, devices: Sequence[str]) -> None:
         core = ov.Core()
