@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from time import perf_counter_ns
 from typing import Any
 
@@ -29,7 +30,8 @@ _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-t
 class Enhancer:
     """A model package opened with one backend. Make one with :meth:`open`, call it with photos, close it.
 
-    One photo at a time: an enhancer is not to be called from two threads at once (its buffers are shared).
+    Calls from several threads are safe and run one after the other (the buffers are shared). For work in parallel
+    open one enhancer a thread.
     """
 
     def __init__(self, package: Package, backend: Backend[Any]) -> None:
@@ -41,6 +43,7 @@ class Enhancer:
         self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
         self._steps: dict[tuple[str, int], Steps] = {}
         self._closed = False
+        self._lock = Lock()
 
     @classmethod
     def open(
@@ -86,16 +89,24 @@ class Enhancer:
         would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that) for a batch.
         Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
         """
-        if self._closed:
-            raise EngineError("this enhancer was closed; open the package again.")
         photos = _as_batch(photo)
         batch, height, width, _ = photos.shape
         x_t = self._noise(noise, seed, batch, height, width, alone=_is_single(photo))
-        table = self._table(self.manifest.num_inference_steps if steps is None else steps, sampler)
+        with self._lock:
+            pixels = self._run(photos, x_t, self.manifest.num_inference_steps if steps is None else steps, sampler)
+        if _is_single(photo):
+            return pixels[0]
+        return pixels if isinstance(photo, np.ndarray) else list(pixels)
+
+    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str) -> Pixels:
+        if self._closed:
+            raise EngineError("this enhancer was closed; open the package again.")
+        _, height, width, _ = photos.shape
+        table = self._table(steps, sampler)
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         self.timings = {"pad": (perf_counter_ns() - started) / 1e6}
-        output = self._program(batch, *image.shape[2:]).run(image, x_t, table, self.timings)
+        output = self._program(len(photos), *image.shape[2:]).run(image, x_t, table, self.timings)
         started = perf_counter_ns()
         if not np.isfinite(output).all():
             raise EngineError(
@@ -104,9 +115,7 @@ class Enhancer:
             )
         pixels = to_pixels(output, height, width, photos.dtype)
         self.timings["crop"] = (perf_counter_ns() - started) / 1e6
-        if _is_single(photo):
-            return pixels[0]
-        return pixels if isinstance(photo, np.ndarray) else list(pixels)
+        return pixels
 
     def self_test(self) -> int:
         """Run the package's golden sample here; return the largest difference in grey levels.
@@ -147,10 +156,11 @@ class Enhancer:
 
     def close(self) -> None:
         """Give the sessions and buffers back. The enhancer is of no use afterwards; closing twice is harmless."""
-        self._closed = True
-        self._programs.clear()
-        self._steps.clear()
-        self.backend.close()
+        with self._lock:
+            self._closed = True
+            self._programs.clear()
+            self._steps.clear()
+            self.backend.close()
 
     def __enter__(self) -> Enhancer:
         return self

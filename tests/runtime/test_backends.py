@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,15 @@ def test_auto_leaves_out_what_does_not_open_and_names_it(half_package, tiny_pack
         Enhancer.open(tiny_package, backend="auto")
     with pytest.raises(InputError, match="instead of auto"):
         Enhancer.open(tiny_package, backend="auto", providers=["CPU"])
+
+
+@ENGINES
+def test_calls_from_several_threads_are_safe(tiny_package, backend):
+    """The buffers are shared: without the enhancer's lock the photos of four threads mix."""
+    photos = [photo(48, 64) // divisor for divisor in (1, 2, 3, 4)]
+    with Enhancer.open(tiny_package, backend=backend) as enhancer:
+        expected = [enhancer(one, steps=2) for one in photos]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda one: enhancer(one, steps=2), photos * 5))
+    for one, result in zip(expected * 5, found, strict=True):
+        np.testing.assert_array_equal(result, one)

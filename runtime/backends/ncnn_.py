@@ -1,0 +1,220 @@
+"""ncnn: float32 on plain processors, from engines built by ``python -m export.engine PACKAGE --target ncnn``.
+
+An engine takes every photo size and batch 1: a batch is run one by one. The wavelet transforms and the sampler's
+update are numpy's.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine_cache import Engine, EngineCache
+from ..errors import BackendUnavailableError, EngineError, InputError
+from ..package import Package, TensorSpec
+from ..threads import usable_cores
+from .base import Call
+
+try:
+    import ncnn
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"the backend ncnn is not installed here ({error}); `pip install ncnn`."
+    ) from error
+
+Array = NDArray[Any]
+
+_TARGET = "ncnn"
+_PARAM, _WEIGHTS, _TABLE = "engine.param", "engine.bin", "shifts.npy"
+_WAVELETS = ("dwt", "idwt")
+
+
+def open_backend(package: Package, providers: Sequence[str] | None) -> NcnnBackend:
+    if providers:
+        raise InputError(f"the backend ncnn has no providers ({', '.join(providers)}); leave that option out.")
+    return NcnnBackend(package)
+
+
+class NcnnBackend:
+    """One net a stage. Buffers are numpy arrays."""
+
+    name = "ncnn"
+
+    def __init__(self, package: Package) -> None:
+        if package.manifest.precision != "fp32":
+            raise InputError(
+                f"{package.path}: a package in {package.manifest.precision}; the backend ncnn takes fp32 packages."
+            )
+        self._levels = package.manifest.levels
+        self._nets: dict[str, _Net] = {}
+        self._shifts: Array = np.empty(0)
+        for stage in package.manifest.stages:
+            if stage.name in _WAVELETS:
+                continue
+            engine = _engine(package, stage.name, package.manifest.files[stage.file][0])
+            self._nets[stage.name] = _Net(engine, stage.name)
+            if stage.name == "denoiser":
+                self._shifts = _table(engine, package.manifest.num_train_timesteps)
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+        return np.zeros(shape, spec.dtype)
+
+    def upload(self, buffer: Array, array: Array) -> None:
+        np.copyto(buffer, array, casting="same_kind")
+
+    def download(self, buffer: Array) -> Array:
+        return buffer
+
+    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True) -> Call:
+        if stage == "dwt":
+            return self._dwt(tensors)
+        if stage == "idwt":
+            return self._idwt(tensors)
+        net = self._nets[stage]
+        if stage == "denoiser":
+            return self._denoiser(net, tensors)
+        level = stage.removeprefix("hfrm")
+        details, restored = tensors[f"details{level}"], tensors[f"restored{level}"]
+
+        def call() -> None:
+            for source, result in zip(details, restored, strict=True):
+                net.run((source,), result)
+
+        return call
+
+    def close(self) -> None:
+        self._nets.clear()
+
+    def _denoiser(self, net: _Net, tensors: Mapping[str, Array]) -> Call:
+        x_t, x_cond, history, timestep, coefficients, x_next, history_next = (
+            tensors[name]
+            for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
+        )
+        eps = np.empty_like(x_next)
+
+        def call() -> None:
+            shifts = self._shifts[int(timestep[0])]
+            for cond, noisy, result in zip(x_cond, x_t, eps, strict=True):
+                net.run((cond, noisy, shifts), result)
+            c0, c1, c2, c3, c4 = coefficients
+            np.copyto(x_next, c0 * x_t + c1 * eps + c2 * history)
+            np.copyto(history_next, c3 * x_t + c4 * eps)
+
+        return call
+
+    def _dwt(self, tensors: Mapping[str, Array]) -> Call:
+        image, x_cond = tensors["image"], tensors["x_cond"]
+        details = [tensors[f"details{level}"] for level in range(self._levels)]
+
+        def call() -> None:
+            low = 2 * image - 1
+            for bands in details:
+                low = _split(low, bands)
+            np.copyto(x_cond, low)
+
+        return call
+
+    def _idwt(self, tensors: Mapping[str, Array]) -> Call:
+        x_0, image = tensors["x_0"], tensors["image"]
+        restored = [tensors[f"restored{level}"] for level in range(self._levels)]
+
+        def call() -> None:
+            low = x_0
+            for bands in reversed(restored):
+                low = _merge(low, bands)
+            np.clip((low + 1) / 2, 0, 1, out=image)
+
+        return call
+
+
+class _Net:
+    """A loaded engine. It keeps the weights' bytes alive, which ncnn reads in place."""
+
+    def __init__(self, engine: Engine, stage: str) -> None:
+        self._stage = stage
+        self._net = ncnn.Net()
+        options = self._net.opt
+        for option in dir(options):
+            # float32 is what the package says: no fp16, bf16 or int8 storage, packing or arithmetic
+            if option.startswith("use_") and any(kind in option for kind in ("fp16", "bf16", "int8")):
+                setattr(options, option, False)
+        options.use_vulkan_compute = False
+        options.num_threads = usable_cores()
+        try:
+            param = engine.read(_PARAM).decode()
+            engine.read(_WEIGHTS)  # the hash
+        except (KeyError, UnicodeDecodeError) as error:
+            raise EngineError(f"{engine.path}: not an engine of ncnn. {engine.rebuild}") from error
+        if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / _WEIGHTS)):
+            raise EngineError(f"{engine.path}: ncnn {ncnn.__version__} cannot load it. {engine.rebuild}")
+
+    def run(self, inputs: Sequence[Array], result: Array) -> None:
+        """inputs: (C, H, W) float32, contiguous. Raises EngineError."""
+        extractor = self._net.create_extractor()
+        # cloned: ncnn wants every channel aligned
+        mats = [ncnn.Mat(one).clone() for one in inputs]
+        failed = any(extractor.input(f"in{index}", mat) for index, mat in enumerate(mats))
+        if not failed:
+            failed, output = extractor.extract("out0")
+            if not failed:
+                array = np.asarray(output)
+                if array.shape == result.shape:
+                    np.copyto(result, array)
+                    return
+        raise EngineError(f"ncnn could not run {self._stage}. Out of memory? Use a smaller photo.")
+
+
+def _engine(package: Package, stage: str, graph_sha256: str) -> Engine:
+    """The newest engine of this stage's graph."""
+    for engine in EngineCache(package.path).entries():
+        wanted = {"stage": stage, "target": _TARGET, "graph_sha256": graph_sha256}
+        if all(engine.key.get(name) == value for name, value in wanted.items()):
+            return engine
+    raise EngineError(
+        f"{package.path}: no ncnn engine of {stage}; build it: "
+        f"`python -m export.engine {package.path} --target {_TARGET}`."
+    )
+
+
+def _table(engine: Engine, rows: int) -> Array:
+    """The denoiser's time shifts, a (C, 1, 1) array a timestep."""
+    try:
+        table = np.load(io.BytesIO(engine.read(_TABLE)), allow_pickle=False)
+    except (KeyError, ValueError, EOFError, OSError) as error:
+        raise EngineError(f"{engine.path}: its {_TABLE} is missing or damaged. {engine.rebuild}") from error
+    if table.ndim != 2 or table.shape[0] != rows or table.dtype != np.float32:
+        raise EngineError(f"{engine.path}: its {_TABLE} is not of this package. {engine.rebuild}")
+    found: Array = np.ascontiguousarray(table)[:, :, None, None]
+    return found
+
+
+def _split(image: Array, details: Array) -> Array:
+    """One Haar level: (B, C, H, W) -> the average band (B, C, H/2, W/2); HL, LH, HH go into ``details``."""
+    half = image / 2
+    upper, lower = half[:, :, 0::2], half[:, :, 1::2]
+    total, rows = upper + lower, lower - upper
+    channels = image.shape[1]
+    np.subtract(total[..., 1::2], total[..., 0::2], out=details[:, :channels])
+    np.add(rows[..., 0::2], -rows[..., 1::2], out=details[:, channels : 2 * channels])
+    np.subtract(rows[..., 1::2], rows[..., 0::2], out=details[:, 2 * channels :])
+    # LH = -a + b - c + d and HH = a - b - c + d, of (even, even), (odd, even), (even, odd), (odd, odd)
+    np.add(rows[..., 0::2], rows[..., 1::2], out=details[:, channels : 2 * channels])
+    low: Array = total[..., 0::2] + total[..., 1::2]
+    return low
+
+
+def _merge(low: Array, details: Array) -> Array:
+    """The inverse of ``_split``."""
+    batch, channels, height, width = low.shape
+    ll, (hl, lh, hh) = low / 2, (details[:, start : start + channels] / 2 for start in (0, channels, 2 * channels))
+    merged: Array = np.empty((batch, channels, 2 * height, 2 * width), low.dtype)
+    minus, plus = ll - hl, ll + hl
+    merged[:, :, 0::2, 0::2] = minus - lh + hh
+    merged[:, :, 0::2, 1::2] = plus - lh - hh
+    merged[:, :, 1::2, 0::2] = minus + lh - hh
+    merged[:, :, 1::2, 1::2] = plus + lh + hh
+    return merged
