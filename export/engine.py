@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .profiles import SizeRange
     from .progress import Progress
 
-TARGETS = ("tensorrt", "tensorrt-rtx")
+TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn")
 T = TypeVar("T")
 
 
@@ -109,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_builder(args: argparse.Namespace) -> Builder:
     """The builder of the target, with its options checked. Raises BackendUnavailableError or InputError."""
+    if args.target == "ncnn":
+        return make_ncnn_builder(args)
+
     from .tensorrt_builder import Options, TensorRTBuilder
 
     return TensorRTBuilder(
@@ -125,6 +128,27 @@ def make_builder(args: argparse.Namespace) -> Builder:
     )
 
 
+def make_ncnn_builder(args: argparse.Namespace) -> Builder:
+    """An ncnn engine takes every size (``--size`` and ``--max-size`` say nothing to it) and has no builder options:
+    one that was given is an error, not ignored."""
+    given = {
+        "--batch": args.batch != 1,
+        "--workspace": args.workspace,
+        "--optimization-level": args.optimization_level is not None,
+        "--hardware-compatibility": args.hardware_compatibility != "none",
+        "--version-compatible": args.version_compatible,
+        "--refittable": args.refittable,
+        "--stripped": args.stripped,
+        "--compute-capability": args.compute_capability,
+    }
+    unused = [flag for flag, value in given.items() if value]
+    if unused:
+        raise InputError(f"{', '.join(unused)}: not for --target ncnn, whose engines take any size; leave it out.")
+    from .ncnn_builder import NcnnBuilder
+
+    return NcnnBuilder()
+
+
 def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRange, batch: int) -> EngineKey:
     """Everything that makes this stage's engine stale."""
     from dataclasses import asdict
@@ -138,7 +162,7 @@ def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRang
         graph_sha256=package.manifest.files[stage.file][0],
         target=builder.target,
         environment=builder.environment,
-        profile=profile(stage, sizes, batch),
+        profile={} if builder.target == "ncnn" else profile(stage, sizes, batch),
         flags=asdict(builder.options),  # type: ignore[attr-defined]
     )
 

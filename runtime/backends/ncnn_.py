@@ -22,9 +22,7 @@ from .base import Call
 try:
     import ncnn
 except ImportError as error:
-    raise BackendUnavailableError(
-        f"the backend ncnn is not installed here ({error}); `pip install ncnn`."
-    ) from error
+    raise BackendUnavailableError(f"the backend ncnn is not installed here ({error}); `pip install ncnn`.") from error
 
 Array = NDArray[Any]
 
@@ -43,6 +41,7 @@ class NcnnBackend:
     """One net a stage. Buffers are numpy arrays."""
 
     name = "ncnn"
+    why = ""
 
     def __init__(self, package: Package) -> None:
         if package.manifest.precision != "fp32":
@@ -91,8 +90,7 @@ class NcnnBackend:
 
     def _denoiser(self, net: _Net, tensors: Mapping[str, Array]) -> Call:
         x_t, x_cond, history, timestep, coefficients, x_next, history_next = (
-            tensors[name]
-            for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
+            tensors[name] for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
         )
         eps = np.empty_like(x_next)
 
@@ -132,7 +130,7 @@ class NcnnBackend:
 
 
 class _Net:
-    """A loaded engine. It keeps the weights' bytes alive, which ncnn reads in place."""
+    """A loaded engine."""
 
     def __init__(self, engine: Engine, stage: str) -> None:
         self._stage = stage
@@ -199,10 +197,8 @@ def _split(image: Array, details: Array) -> Array:
     total, rows = upper + lower, lower - upper
     channels = image.shape[1]
     np.subtract(total[..., 1::2], total[..., 0::2], out=details[:, :channels])
-    np.add(rows[..., 0::2], -rows[..., 1::2], out=details[:, channels : 2 * channels])
-    np.subtract(rows[..., 1::2], rows[..., 0::2], out=details[:, 2 * channels :])
-    # LH = -a + b - c + d and HH = a - b - c + d, of (even, even), (odd, even), (even, odd), (odd, odd)
     np.add(rows[..., 0::2], rows[..., 1::2], out=details[:, channels : 2 * channels])
+    np.subtract(rows[..., 1::2], rows[..., 0::2], out=details[:, 2 * channels :])
     low: Array = total[..., 0::2] + total[..., 1::2]
     return low
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError, backends
 from runtime.backends import auto_
 
+ROOT = Path(__file__).parent.parent.parent
 ENGINES = pytest.mark.parametrize("backend", backends.CANDIDATES)
 
 
@@ -23,19 +28,33 @@ def reference(tiny_package):
         yield enhancer
 
 
+@pytest.fixture(scope="session")
+def ready_package(tiny_package, once) -> Path:
+    """The small network's package with ncnn's engines beside its graphs."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(tiny_package, path)
+        command = [sys.executable, "-m", "export.engine", str(path), "--target", "ncnn"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[-1] == "5 of 5 engines built, 0 were there"
+
+    return once("tiny-ncnn", make)
+
+
 @ENGINES
 @pytest.mark.parametrize("size", [(1, 1), (33, 1), (47, 65), (96, 64)])
-def test_the_same_photo_and_noise_give_the_same_picture(tiny_package, reference, backend, size):
+def test_the_same_photo_and_noise_give_the_same_picture(ready_package, reference, backend, size):
     noise = np.random.default_rng(1).standard_normal(reference.noise_shape(*size), np.float32)
-    with Enhancer.open(tiny_package, backend=backend) as enhancer:
+    with Enhancer.open(ready_package, backend=backend) as enhancer:
         assert enhancer.backend.name == backend
         found = enhancer(photo(*size), noise=noise).astype(int)
     assert np.abs(found - reference(photo(*size), noise=noise)).max() <= 1
 
 
 @ENGINES
-def test_self_test_batches_and_steps(tiny_package, backend):
-    with Enhancer.open(tiny_package, backend=backend) as enhancer:
+def test_self_test_batches_and_steps(ready_package, backend):
+    with Enhancer.open(ready_package, backend=backend) as enhancer:
         assert enhancer.self_test() <= 1
         pair = np.stack([photo(), 255 - photo()])
         together = enhancer(pair, steps=5).astype(int)
@@ -46,9 +65,9 @@ def test_self_test_batches_and_steps(tiny_package, backend):
 
 
 @ENGINES
-def test_close_and_open_again(tiny_package, backend):
+def test_close_and_open_again(ready_package, backend):
     for _ in range(2):
-        enhancer = Enhancer.open(tiny_package, backend=backend)
+        enhancer = Enhancer.open(ready_package, backend=backend)
         enhancer(photo(16, 16), steps=1)
         enhancer.close()
         enhancer.close()
@@ -57,8 +76,8 @@ def test_close_and_open_again(tiny_package, backend):
 
 
 @ENGINES
-def test_two_enhancers_side_by_side(tiny_package, backend):
-    with Enhancer.open(tiny_package, backend=backend) as one, Enhancer.open(tiny_package, backend=backend) as other:
+def test_two_enhancers_side_by_side(ready_package, backend):
+    with Enhancer.open(ready_package, backend=backend) as one, Enhancer.open(ready_package, backend=backend) as other:
         expected = one(photo(), seed=4)
         other(255 - photo(), seed=5)
         np.testing.assert_array_equal(one(photo(), seed=4), expected)
@@ -110,12 +129,49 @@ def test_auto_leaves_out_what_does_not_open_and_names_it(half_package, tiny_pack
 
 
 @ENGINES
-def test_calls_from_several_threads_are_safe(tiny_package, backend):
+def test_calls_from_several_threads_are_safe(ready_package, backend):
     """The buffers are shared: without the enhancer's lock the photos of four threads mix."""
     photos = [photo(48, 64) // divisor for divisor in (1, 2, 3, 4)]
-    with Enhancer.open(tiny_package, backend=backend) as enhancer:
+    with Enhancer.open(ready_package, backend=backend) as enhancer:
         expected = [enhancer(one, steps=2) for one in photos]
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda one: enhancer(one, steps=2), photos * 5))
     for one, result in zip(expected * 5, found, strict=True):
         np.testing.assert_array_equal(result, one)
+
+
+def test_ncnn_without_its_engines_names_the_command(tiny_package):
+    with pytest.raises(
+        EngineError, match=r"no ncnn engine of hfrm0; build it: `python -m export.engine .* --target ncnn`"
+    ):
+        Enhancer.open(tiny_package, backend="ncnn")
+
+
+def test_ncnn_takes_fp32_packages_only(half_package):
+    with pytest.raises(InputError, match="the backend ncnn takes fp32 packages"):
+        Enhancer.open(half_package("fp16"), backend="ncnn")
+
+
+def test_a_damaged_ncnn_engine_is_named(ready_package, tmp_path):
+    package = shutil.copytree(ready_package, tmp_path / "package")
+    weights = next(package.glob("engines/*/engine.bin"))
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(EngineError, match=r"engine.bin: .*truncated.*--target ncnn --rebuild"):
+        Enhancer.open(package, backend="ncnn")
+
+
+def test_options_that_ncnn_does_not_have_are_refused(tiny_package):
+    command = [
+        sys.executable,
+        "-m",
+        "export.engine",
+        str(tiny_package),
+        "--target",
+        "ncnn",
+        "--batch",
+        "2",
+        "--stripped",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --batch, --stripped: not for --target ncnn")
