@@ -1,4 +1,5 @@
-"""Small models, seeded: a checkpoint in the official layout and the packages built from it, once a session."""
+"""Small models, seeded: a checkpoint in the official layout and the packages built from it, once a session; and a limit
+of time."""
 
 from __future__ import annotations
 
@@ -6,15 +7,40 @@ import argparse
 import fcntl
 import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+# Failures in the modules that test files share are shown as fully as those in the test files.
+pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_samples")
+
 # Two test processes on two cores: more OpenMP threads than cores only wait for each other, spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def time_limit() -> Callable[[int], AbstractContextManager[None]]:
+    """with time_limit(seconds): a hang becomes a failure."""
+
+    @contextmanager
+    def limit(seconds: int) -> Iterator[None]:
+        def stop(*_: object) -> None:
+            raise AssertionError(f"still running after {seconds} s")
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.alarm(seconds)
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    return limit
 
 
 @pytest.fixture(scope="session")
