@@ -11,7 +11,7 @@ build/pyright/bin/pip install -q basedpyright==1.40.2
 cat >build/pyrightconfig.json <<JSON
 {
   "include": ["../export/engine.py", "../export/tensorrt_builder.py", "../export/profiles.py", "../runtime/engine_cache.py",
-              "../runtime/backends"],
+              "../runtime/gpu.py", "../runtime/backends/base.py"],
   "extraPaths": ["stubs", ".."], "typeCheckingMode": "standard", "reportMissingImports": "none",
   "reportMissingModuleSource": "none", "pythonVersion": "3.11"
 }
