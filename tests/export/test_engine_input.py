@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,9 @@ def test_a_missing_tensorrt_names_this_platforms_package(monkeypatch, jetson, cu
         TensorRTBuilder("tensorrt", Options())
 
 
-def test_type_stubs_alone_are_not_tensorrt(monkeypatch, tmp_path):
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT itself is installed")
+def test_type_stubs_alone_are_not_tensorrt(tmp_path):
+    """A folder with nothing but stubs imports as an empty namespace."""
     (tmp_path / "tensorrt").mkdir()
     (tmp_path / "tensorrt" / "__init__.pyi").write_text("")
     code = (
@@ -131,8 +134,8 @@ def test_type_stubs_alone_are_not_tensorrt(monkeypatch, tmp_path):
         "from export.tensorrt_builder import _load_library\n"
         "try:\n    _load_library('tensorrt')\nexcept ImportError as error:\n    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert "tensorrt is not installed" in done.stdout or "polygraphy is not installed" in done.stdout, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("tensorrt is not installed"), done.stderr
 
 
 def test_current_gpu_is_none_or_described():
