@@ -25,6 +25,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.errors import BackendUnavailableError, EngineError, InputError
 
+from .cpu_forms import restore
+from .ncnn_param import finish
+
 PARAM, WEIGHTS, TABLE = "engine.param", "engine.bin", "shifts.npy"
 _SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
 _PNNX_SECONDS = 600
@@ -73,7 +76,7 @@ class NcnnBuilder:
         Raises InputError for a graph that is not float32, EngineError with pnnx's own words.
         """
         started = time.perf_counter()
-        model = onnx.load_from_string(graph)
+        model = onnx.load_from_string(restore(graph))
         if any(tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16) for tensor in model.graph.initializer):
             raise InputError("--target ncnn takes fp32 packages; build one with `python -m export.build`.")
         inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
@@ -104,9 +107,10 @@ class NcnnBuilder:
                 param, weights = ((folder / f"stage.ncnn.{kind}").read_bytes() for kind in ("param", "bin"))
             except OSError:
                 code, param, weights = code or -1, b"", b""
-            # what pnnx cannot convert it writes as an operator of its own, whose name has a dot or a prefix
-            kinds = {line.split()[0] for line in param.decode().splitlines()[2:] if line.strip()}
-            foreign = sorted(kind for kind in kinds if "." in kind or "::" in kind or kind.startswith("pnnx"))
+        param = finish(param.decode()).encode()
+        # what pnnx cannot convert it writes as an operator of its own
+        kinds = {line.split()[0] for line in param.decode().splitlines()[2:] if line.strip()}
+        foreign = sorted(kind for kind in kinds if self._ncnn.layer_to_index(kind) < 0)
         if code or foreign:
             reason = f"no ncnn layer for {', '.join(foreign)}" if foreign else " ".join(output.split())[-400:]
             raise EngineError(

@@ -19,6 +19,7 @@ from runtime.package import CERTIFICATE, GOLDEN, MANIFEST, Manifest, Precision, 
 
 from .certify import certify
 from .checkpoint import Checkpoint
+from .cpu_forms import cpu_forms
 from .graphs import stage_graphs
 from .model import DiffLL
 from .model.diffll import NUM_TRAIN_TIMESTEPS, schedule
@@ -35,7 +36,8 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
     stages = []
     for graph in stage_graphs(model, precision):
         with progress.task(f"tracing {graph.name}"):
-            (work / f"{graph.name}.onnx").write_bytes(trace(graph, model.arch.pad_multiple))
+            content = trace(graph, model.arch.pad_multiple)
+            (work / f"{graph.name}.onnx").write_bytes(cpu_forms(content) if precision == "fp32" else content)
         stages.append(Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs))
     (work / GOLDEN).write_bytes(_golden(model))
     (work / CERTIFICATE).write_text("{}\n")

@@ -1,0 +1,187 @@
+"""The fp32 denoiser in the forms that onnxruntime and OpenVINO run fastest on CPUs; ``restore`` takes them back for
+engines with kernels of their own.
+
+A GroupNormalization node is taken apart by onnxruntime into nine passes over the tensor, half of them casts. Written
+as ``x * a + b``, with a and b a channel from the group's means of x and x^2, it is five. TensorRT-RTX cannot build that
+form (std::bad_alloc in its ReduceMean and Reshape), ncnn has a layer for the whole.
+
+A nearest-neighbour doubling followed by a 3x3 convolution reads each pixel up to four times: the four pixels of an
+output quad are four 2x2 convolutions with summed weights, at 4/9 of the multiplications (the sums change rounding
+only). ncnn's Winograd for 3x3 is faster still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
+"""In the names of the nodes that stand for one: what they make, the mark, the part."""
+
+
+def cpu_forms(content: bytes) -> bytes:
+    """A float32 stage graph with GroupNormalization and Resize + Conv written out as above; others are left alone."""
+    model = onnx.load_from_string(content)
+    added: dict[str, np.ndarray] = {}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    doubled = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Resize"}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "GroupNormalization":
+            nodes += _group_norm(node, constants, added)
+        elif node.op_type == "Conv" and node.input[0] in doubled:
+            weights = numpy_helper.to_array(constants[node.input[1]])
+            nodes += _upsample(node, doubled[node.input[0]], weights, added)
+        elif node.op_type != "Resize":
+            nodes.append(node)
+    return _with_nodes(model, nodes, added)
+
+
+def restore(content: bytes) -> bytes:
+    """The graph as it was before ``cpu_forms``: GroupNormalization, Resize + Conv."""
+    model = onnx.load_from_string(content)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    added: dict[str, np.ndarray] = {}
+    nodes: list[onnx.NodeProto] = []
+    parts: dict[str, onnx.NodeProto] = {}
+    for node in model.graph.node:
+        marks = [mark for mark in (GROUP_NORM, UPSAMPLE) if mark in node.name]
+        if not marks:
+            nodes.append(node)
+            continue
+        parts[node.name.rpartition(marks[0])[2]] = node
+        if "shift" in parts:  # the last of a normalisation
+            nodes.append(_restored_norm(parts, constants, added))
+            parts = {}
+        elif "interleave" in parts:
+            nodes += _restored_upsample(parts, constants, added)
+            parts = {}
+    return _with_nodes(model, nodes, added)
+
+
+def _restored_norm(
+    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
+) -> onnx.NodeProto:
+    scale, bias = parts["factor"].input[0], parts["offset"].input[0]
+    for name in (scale, bias):
+        added[name] = constants[name].reshape(-1)
+    return helper.make_node(
+        "GroupNormalization",
+        [parts["group"].input[0], scale, bias],
+        [parts["shift"].output[0]],
+        epsilon=float(constants[parts["stable"].input[1]]),
+        num_groups=int(constants[parts["group"].input[1]][1]),
+    )
+
+
+def _restored_upsample(
+    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    source, _, *bias = parts["00"].input
+    result = parts["interleave"].output[0]
+    sums = {name: constants[parts[name].input[1]].astype(np.float64) for name in ("00", "01", "10", "11")}
+    weights = np.empty((*sums["00"].shape[:2], 3, 3))
+    for p, q in product((0, 1), repeat=2):  # each corner is alone in one sum
+        weights[:, :, 2 * p, 2 * q] = sums[f"{p}{q}"][:, :, p, q]
+    for p in (0, 1):
+        weights[:, :, 2 * p, 1] = sums[f"{p}0"][:, :, p, 1] - weights[:, :, 2 * p, 2]
+        weights[:, :, 1, 2 * p] = sums[f"0{p}"][:, :, 1, p] - weights[:, :, 2, 2 * p]
+    weights[:, :, 1, 1] = sums["00"][:, :, 1, 1] - weights[:, :, 1, 2] - weights[:, :, 2, 1] - weights[:, :, 2, 2]
+    name = f"{result}_weight"
+    added |= {name: weights.astype(np.float32), "doubled": np.array([1, 1, 2, 2], np.float32)}
+    return [
+        helper.make_node(
+            "Resize",
+            [source, "", "doubled"],
+            [f"{result}_doubled"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Conv", [f"{result}_doubled", name, *bias], [result], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    ]
+
+
+def _group_norm(
+    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    groups, epsilon = attributes["num_groups"], attributes["epsilon"]
+    source, scale, bias = node.input
+    (result,) = node.output
+    channels = constants[scale].dims[0]
+    for name in (scale, bias):
+        added[name] = numpy_helper.to_array(constants[name]).reshape(1, groups, -1)
+    added |= {
+        f"groups_{groups}": np.array([0, groups, -1]),
+        f"channels_{channels}": np.array([0, channels, 1, 1]),
+        "last_axis": np.array([2]),
+        f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
+    }
+    nodes: list[onnx.NodeProto] = []
+
+    def make(part: str, operator: str, *inputs: str, **options: int) -> str:
+        name = f"{result}{GROUP_NORM}{part}"
+        made = result if part == "shift" else name
+        nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
+        return made
+
+    grouped = make("group", "Reshape", source, f"groups_{groups}")
+    mean = make("mean", "ReduceMean", grouped, "last_axis", keepdims=1)
+    power = make("power", "ReduceMean", make("square", "Mul", grouped, grouped), "last_axis", keepdims=1)
+    # rounding may leave a flat channel a variance just below zero
+    variance = make("variance", "Relu", make("spread", "Sub", power, make("mean_square", "Mul", mean, mean)))
+    deviation = make("deviation", "Sqrt", make("stable", "Add", variance, f"epsilon_{epsilon:g}"))
+    factor = make("factor", "Div", scale, deviation)
+    offset = make("offset", "Sub", bias, make("mean_factor", "Mul", mean, factor))
+    factors, offsets = (
+        make(f"{name}_channels", "Reshape", value, f"channels_{channels}")
+        for name, value in (("factor", factor), ("offset", offset))
+    )
+    make("shift", "Add", make("scale", "Mul", source, factors), offsets)
+    return nodes
+
+
+def _upsample(
+    conv: onnx.NodeProto, source: str, weights: np.ndarray, added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    """weights: (out, in, 3, 3). An output pixel (2y + p, 2x + q) sees rows y - 1 + p and y + p, columns alike."""
+    rows = (((0,), (1, 2)), ((0, 1), (2,)))  # which of the 3 weights fall on which of the 2 pixels, by p
+    result = conv.output[0]
+    quads: list[onnx.NodeProto] = []
+    for p, q in product((0, 1), repeat=2):
+        kernel = np.zeros((*weights.shape[:2], 2, 2))
+        for (i, up), (j, left) in product(enumerate(rows[p]), enumerate(rows[q])):
+            kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
+        name = f"{result}{UPSAMPLE}{p}{q}"
+        added[f"{name}/weight"] = kernel.astype(weights.dtype)
+        inputs = [source, f"{name}/weight", *conv.input[2:]]
+        pads = [1 - p, 1 - q, p, q]
+        quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
+    name = f"{result}{UPSAMPLE}"
+    return [
+        *quads,
+        helper.make_node("Concat", [quad.name for quad in quads], [f"{name}quads"], name=f"{name}quads", axis=1),
+        helper.make_node("DepthToSpace", [f"{name}quads"], [result], name=f"{name}interleave", blocksize=2, mode="DCR"),
+    ]
+
+
+def _with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
+    """``model`` with these nodes; ``added`` constants replace those of their name; what nothing reads is left out."""
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.value_info[:]  # names tensors that are gone
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
+    read = {name for node in kept for name in node.input}
+    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content

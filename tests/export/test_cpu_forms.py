@@ -1,0 +1,118 @@
+"""The denoiser's forms for CPUs: what they compute, and that engines get the plain ones back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from export.checkpoint import load_checkpoint
+from export.cpu_forms import GROUP_NORM, cpu_forms, restore
+from export.graphs import stage_graphs
+from export.ncnn_param import finish
+from export.tensorrt_builder import CPU_FORMS
+from export.trace import trace
+from runtime.package import Package
+
+
+@pytest.fixture(scope="module")
+def plain(make_checkpoint) -> bytes:
+    """The small network's denoiser as it is traced."""
+    model = load_checkpoint(make_checkpoint()).model()
+    (stage,) = (stage for stage in stage_graphs(model) if stage.name == "denoiser")
+    return trace(stage, model.arch.pad_multiple)
+
+
+def kinds(graph: bytes) -> Counter:
+    return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+
+
+def norms(graph: bytes) -> list[tuple]:
+    return [
+        (list(node.input), list(node.output), {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute})
+        for node in onnx.load_from_string(graph).graph.node
+        if node.op_type == "GroupNormalization"
+    ]
+
+
+def constants(graph: bytes) -> dict[str, np.ndarray]:
+    return {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(graph).graph.initializer
+    }
+
+
+def eps(graph: bytes, x_t: np.ndarray) -> np.ndarray:
+    """The denoiser's eps: with these coefficients x_next is it."""
+    feeds = {"x_t": x_t, "x_cond": x_t[::-1].copy(), "history": x_t, "timestep": np.array([60], np.int32)}
+    feeds["coefficients"] = np.array([0, 1, 0, 0, 0], np.float32)
+    return ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(["x_next"], feeds)[0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 24), (24, 40)])
+def test_they_compute_the_same(plain, height, width):
+    x_t = np.random.default_rng(3).standard_normal((2, 3, height, width), np.float32)
+    expected, found = eps(plain, x_t), eps(cpu_forms(plain), x_t)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(found, expected, atol=3e-6 * np.abs(expected).max() + 2e-6)
+
+
+def test_flat_channels_give_their_bias():
+    """Rounding puts the variance of some flat channels below zero, here by more than epsilon."""
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 32, "h", "w"])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 32, "h", "w"])
+    node = onnx.helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], epsilon=1e-6, num_groups=32)
+    bias = np.linspace(-1, 1, 32, dtype=np.float32)
+    made = [onnx.numpy_helper.from_array(np.ones(32, np.float32), "scale"), onnx.numpy_helper.from_array(bias, "bias")]
+    graph = onnx.helper.make_graph([node], "norm", [value], [result], made)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    session = ort.InferenceSession(cpu_forms(model.SerializeToString()), providers=["CPUExecutionProvider"])
+    levels = np.random.default_rng(0).uniform(20, 40, 32).astype(np.float32)
+    x = np.broadcast_to(levels[:, None, None], (32, 13, 19))[None].copy()
+    (found,) = session.run(None, {"x": x})
+    np.testing.assert_allclose(found[0], np.broadcast_to(bias[:, None, None], (32, 13, 19)), atol=0.02)
+
+
+def test_restored_it_is_the_plain_graph(plain):
+    formed = cpu_forms(plain)
+    assert not {"GroupNormalization", "Resize"} & set(kinds(formed))
+    back = restore(formed)
+    assert kinds(back) == kinds(plain)
+    for one, other in zip(norms(plain), norms(back), strict=True):
+        assert one[:2] == other[:2]
+        assert one[2].items() >= other[2].items()
+        assert other[2]["num_groups"] == 32
+    before, after = constants(plain), constants(back)
+    for name in before.keys() & after.keys():
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    x_t = np.random.default_rng(3).standard_normal((1, 3, 16, 24), np.float32)
+    np.testing.assert_allclose(eps(back, x_t), eps(plain, x_t), atol=2e-6)
+
+
+def test_other_graphs_are_left_alone(tiny_package):
+    for stage in ("dwt", "hfrm0", "idwt"):
+        graph = (tiny_package / f"{stage}.onnx").read_bytes()
+        assert kinds(restore(graph)) == kinds(cpu_forms(graph)) == kinds(graph)
+
+
+def test_fp32_packages_hold_them_and_half_precision_does_not(tiny_package, half_package):
+    """OpenVINO runs GroupNormalization faster in bfloat16 (82 against 85 ms a full-size step); TensorRT reads it."""
+    assert GROUP_NORM.encode() in Package.open(tiny_package).read("denoiser.onnx")
+    assert GROUP_NORM.encode() == CPU_FORMS
+    assert kinds(Package.open(half_package("fp16")).read("denoiser.onnx"))["GroupNormalization"] > 5
+
+
+def test_the_slow_reshape_of_an_ncnn_network_is_turned_round():
+    head = ["7767517", "3 4", "Input a 0 2 a like"]
+    slow = [
+        "Permute p 1 1 a b 0=1",
+        'Reshape r 2 1 b like c 12=0 13=0 6="1w,1h,192,1"',
+        'Reshape s 1 1 c d 6="*(0h,0w),192,1"',
+    ]
+    result = [line.split() for line in finish("\n".join(head + slow) + "\n").splitlines()]
+    assert result[3] == ["Reshape", "r", "2", "1", "a", "like", "b", '6="192,1w,1h"']
+    assert result[4] == ["Permute", "p", "1", "1", "b", "c", "0=4"]
+    assert result[:3] == [line.split() for line in head]
+    assert result[5] == slow[2].split()
