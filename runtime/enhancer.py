@@ -39,7 +39,10 @@ class Enhancer:
         self.backend = backend
         self.timings: dict[str, float] = {}
         """Milliseconds of the last call, by part: pad, upload, dwt, hfrm0.., denoiser (all steps), idwt, download,
-        crop."""
+        crop. A backend that runs all stages as one graph has one key ``graph`` in place of theirs, measured by the
+        device."""
+        self.step_timings: list[float] = []
+        """Milliseconds of every denoiser step of the last call, in order; empty where there is ``graph``."""
         self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
         self._steps: dict[tuple[str, int], Steps] = {}
         self._closed = False
@@ -105,8 +108,10 @@ class Enhancer:
         table = self._table(steps, sampler)
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
-        self.timings = {"pad": (perf_counter_ns() - started) / 1e6}
-        output = self._program(len(photos), *image.shape[2:]).run(image, x_t, table, self.timings)
+        pad_ms = (perf_counter_ns() - started) / 1e6
+        program = self._program(len(photos), *image.shape[2:])
+        output = program.run(image, x_t, table)
+        self.timings, self.step_timings = {"pad": pad_ms, **program.timings}, program.step_timings
         started = perf_counter_ns()
         if not np.isfinite(output).all():
             raise EngineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Backend, Call
+from .backends.base import Backend, Call, Job, Part
 from .package import Manifest, TensorSpec
 from .sampler import StepTable
+
+_JOBS_KEPT = 4  # of different steps tables, a shape
+_LOOP = "denoiser"
 
 
 class Steps:
@@ -19,7 +23,7 @@ class Steps:
     so that the loop uploads nothing."""
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, table: StepTable) -> None:
-        specs = manifest.stage("denoiser").tensors
+        specs = manifest.stage(_LOOP).tensors
         self.rows: list[tuple[Any, Any]] = []
         for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True):
             row = []
@@ -34,11 +38,16 @@ class Program:
     """All calls for a batch of padded photos of one size.
 
     dwt -> hfrm0 .. hfrm(K-1) -> denoiser S times -> idwt. x_t and the sampler's history alternate between two
-    buffers each; everything else is written once.
+    buffers each; everything else is written once. The backend gets the whole sequence at once, one a steps table.
     """
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
         self._backend = backend
+        self.timings: dict[str, float] = {}
+        """Milliseconds of the last photo: upload, a key a stage (denoiser: all steps) or ``graph`` for all of them,
+        download."""
+        self.step_timings: list[float] = []
+        """Milliseconds of every denoiser step of the last photo; empty where all stages run as one graph."""
         levels = range(manifest.levels)
         specs: dict[str, TensorSpec] = {}
         for stage in manifest.stages:
@@ -52,22 +61,27 @@ class Program:
         restored = {f"restored{k}": buffer(f"restored{k}") for k in levels}
         self._x = (buffer("x_t"), buffer("x_next"))
         self._history = (buffer("history"), buffer("history_next"))
-        self._before: list[tuple[str, Call]] = [
-            ("dwt", backend.bind("dwt", {"image": self._image, "x_cond": self._x_cond, **details}))
-        ]
+        self._before = [Part("dwt", backend.bind("dwt", {"image": self._image, "x_cond": self._x_cond, **details}))]
         for k in levels:
             tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
-            self._before.append((f"hfrm{k}", backend.bind(f"hfrm{k}", tensors)))
-        self._after = [backend.bind("idwt", {"x_0": x, **restored, "image": self._output}) for x in self._x]
-        self._loops: dict[int, list[Call]] = {}
+            self._before.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors), aside=True))
+        self._after = [
+            Part("idwt", backend.bind("idwt", {"x_0": x, **restored, "image": self._output})) for x in self._x
+        ]
+        self._jobs: OrderedDict[Steps, Job] = OrderedDict()
+        self._running: Job | None = None
+        self._upload_ms = 0.0
 
-    def _loop(self, steps: Steps) -> list[Call]:
-        calls = self._loops.get(id(steps))
-        if calls is None:
+    def _job(self, steps: Steps) -> Job:
+        job = self._jobs.pop(steps, None)
+        if job is None:
+            while len(self._jobs) >= _JOBS_KEPT:
+                self._jobs.popitem(last=False)
             last = len(steps.rows) - 1
-            calls = [self._step(index, *row, last=index == last) for index, row in enumerate(steps.rows)]
-            self._loops[id(steps)] = calls
-        return calls
+            loop = [Part(_LOOP, self._step(index, *row, last=index == last)) for index, row in enumerate(steps.rows)]
+            job = self._backend.sequence([*self._before, *loop, self._after[len(steps.rows) % 2]])
+        self._jobs[steps] = job
+        return job
 
     def _step(self, index: int, timestep: Any, coefficients: Any, *, last: bool) -> Call:
         now, then = index % 2, (index + 1) % 2
@@ -82,35 +96,43 @@ class Program:
             "x_next": self._x[then],
             "history_next": self._history[then],
         }
-        return self._backend.bind("denoiser", tensors, last=last)
+        return self._backend.bind(_LOOP, tensors, last=last)
 
-    def run(
-        self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps, timings: dict[str, float]
-    ) -> NDArray[np.float32]:
-        """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T. Returns the restored image,
-        valid until the next run. Adds the milliseconds of each part to ``timings``."""
-        clock = _Clock(timings)
+    def submit(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps) -> None:
+        """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T; both may be changed afterwards.
+        May return before the work is done; :meth:`collect` comes next. Raises EngineError."""
+        self.settle()
+        job = self._job(steps)
+        started = perf_counter_ns()
         self._backend.upload(self._image, image)
         self._backend.upload(self._x[0], noise)
-        clock.lap("upload")
-        for name, call in self._before:
-            call()
-            clock.lap(name)
-        for call in self._loop(steps):
-            call()
-        clock.lap("denoiser")
-        self._after[len(steps.rows) % 2]()
-        clock.lap("idwt")
+        self._upload_ms = (perf_counter_ns() - started) / 1e6
+        self._running = job
+        job.submit()
+
+    def collect(self) -> NDArray[np.float32]:
+        """The restored image of the last :meth:`submit`, (B, 3, Hp, Wp) float32, valid until the next one. May be
+        called from another thread than submit. Raises EngineError."""
+        assert self._running is not None, "collect comes after submit"
+        job, self._running = self._running, None
+        times = job.wait()
+        started = perf_counter_ns()
         output = self._backend.download(self._output)
-        clock.lap("download")
+        download_ms = (perf_counter_ns() - started) / 1e6
+        timings = {"upload": self._upload_ms}
+        for name, milliseconds in times:
+            timings[name] = timings.get(name, 0.0) + milliseconds
+        self.timings = {**timings, "download": download_ms}
+        self.step_timings = [milliseconds for name, milliseconds in times if name == _LOOP]
         return output
 
+    def settle(self) -> None:
+        """Wait for a photo that was submitted and will not be collected. Raises EngineError."""
+        if self._running is not None:
+            job, self._running = self._running, None
+            job.wait()
 
-class _Clock:
-    def __init__(self, timings: dict[str, float]) -> None:
-        self._timings, self._last = timings, perf_counter_ns()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter_ns()
-        self._timings[name] = self._timings.get(name, 0.0) + (now - self._last) / 1e6
-        self._last = now
+    def run(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps) -> NDArray[np.float32]:
+        """:meth:`submit`, then :meth:`collect`."""
+        self.submit(image, noise, steps)
+        return self.collect()

@@ -67,6 +67,6 @@ def _probe(backend: Backend[Any], package: Package) -> float:
     elapsed = 0.0
     for _ in range(2):
         started = perf_counter()
-        program.run(image, noise, steps, {})
+        program.run(image, noise, steps)
         elapsed = perf_counter() - started
     return elapsed

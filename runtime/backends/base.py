@@ -1,13 +1,16 @@
 """The seam between the loop and an inference engine.
 
 A backend turns the package's stages into something that runs on buffers of its own device. The loop
-(``enhancer.py``) makes the buffers of a shape once, binds every call to them once, and then only runs the calls:
-nothing is copied to the host between upload and download.
+(``program.py``) makes the buffers of a shape once, binds every call to them once, and hands the whole ordered
+sequence of a photo to the backend once: what it gets back is submitted for every photo of that shape. So nothing is
+copied to the host between upload and download, and a backend may make one graph of the sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -16,14 +19,46 @@ from ..package import TensorSpec
 
 Buffer = TypeVar("Buffer")
 Call = Callable[[], None]
+Times = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One call of a photo's sequence.
+
+    name: of its time; the parts of a loop share one. aside: only the last part of the sequence needs its outputs, so
+    it may run beside the parts between.
+    """
+
+    name: str
+    call: Call
+    aside: bool = False
+
+
+class Job(Protocol):
+    """The parts of one photo, to be run again and again on the same buffers."""
+
+    def submit(self) -> None:
+        """Run the parts in order, on what was uploaded. May return before the work is done. Raises EngineError."""
+        ...
+
+    def wait(self) -> Times:
+        """Wait until the work of the last submit is done; its times as (name, milliseconds), in order: one a part, or
+        one named ``graph`` for all where the parts run as one. Raises EngineError."""
+        ...
 
 
 class Backend(Protocol[Buffer]):
-    """One engine library, opened with one package. ``Buffer`` is whatever the library calls a device tensor."""
+    """One engine library, opened with one package. ``Buffer`` is whatever the library calls a device tensor.
+
+    Calls come from one thread at a time. The exception is ``wait`` and ``download``: they may come from another
+    thread while a job of other buffers is submitted.
+    """
 
     name: str
     why: str
-    """What ``auto`` found when it chose this one; empty where it was asked for by name."""
+    """What ``auto`` found when it chose this one, or why this one runs as it does; empty where there is nothing to
+    say."""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Buffer:
         """A new device buffer for the tensor ``spec`` at ``shape``; its content is undefined. It lives until it
@@ -31,11 +66,13 @@ class Backend(Protocol[Buffer]):
         ...
 
     def upload(self, buffer: Buffer, array: NDArray) -> None:  # type: ignore[type-arg]
-        """Copy a contiguous host array of the buffer's shape into it; float32 is cast to the buffer's dtype."""
+        """Copy a contiguous host array of the buffer's shape into it; float32 is cast to the buffer's dtype. The
+        array may be changed afterwards; no job that is running may use the buffer."""
         ...
 
     def download(self, buffer: Buffer) -> NDArray:  # type: ignore[type-arg]
-        """The buffer's content as a host array, valid until the next call; float types arrive as float32."""
+        """The buffer's content as a host array, valid until a job that writes the buffer is submitted; float types
+        arrive as float32. Comes after the ``wait`` of the job that wrote it."""
         ...
 
     def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True) -> Call:
@@ -43,10 +80,38 @@ class Backend(Protocol[Buffer]):
 
         last: no other call of this stage follows for this photo, so scratch memory may be given back after it.
         The call keeps its buffers alive. Outputs never share a buffer with an input. A call may return before its
-        work is done (a device runs calls in order); ``download`` waits. Raises EngineError from here or from the call.
+        work is done (a device runs calls in order). Raises EngineError from here or from the call.
         """
+        ...
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        """A job of these parts, whose calls come from ``bind``. It keeps them alive; dropped, it gives back what it
+        made."""
         ...
 
     def close(self) -> None:
         """Give every resource back. Nothing may be called afterwards."""
         ...
+
+
+def in_order(parts: Sequence[Part]) -> Job:
+    """A job that runs one part after the other on the host: for every backend whose calls return when they are done."""
+    return _InOrder(tuple(parts))
+
+
+class _InOrder:
+    def __init__(self, parts: tuple[Part, ...]) -> None:
+        self._parts = parts
+        self._times: Times = []
+
+    def submit(self) -> None:
+        self._times = []
+        last = perf_counter_ns()
+        for part in self._parts:
+            part.call()
+            now = perf_counter_ns()
+            self._times.append((part.name, (now - last) / 1e6))
+            last = now
+
+    def wait(self) -> Times:
+        return self._times

@@ -17,7 +17,7 @@ from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError
 from ..package import Package, TensorSpec
 from ..threads import usable_cores
-from .base import Call
+from .base import Call, Job, Part, in_order
 
 try:
     import ncnn
@@ -84,6 +84,9 @@ class NcnnBackend:
                 net.run((source,), result)
 
         return call
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
 
     def close(self) -> None:
         self._nets.clear()

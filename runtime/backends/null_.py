@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..package import Package, TensorSpec
-from .base import Call
+from .base import Call, Job, Part, in_order
 
 
 def open_backend(package: Package, providers: Sequence[str] | None) -> NullBackend:
@@ -17,13 +17,15 @@ def open_backend(package: Package, providers: Sequence[str] | None) -> NullBacke
 
 
 class NullBackend:
-    """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``."""
+    """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``; a sequence notes
+    its parts in ``sequences``."""
 
     name = "null"
     why = ""
 
     def __init__(self, package: Package) -> None:
         self.calls: list[tuple[str, dict[str, int]]] = []
+        self.sequences: list[list[tuple[str, bool]]] = []
         self.buffers_made = 0
         self.closed = False
 
@@ -40,6 +42,10 @@ class NullBackend:
     def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True) -> Call:
         addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
         return lambda: self.calls.append((stage, addresses))
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        self.sequences.append([(part.name, part.aside) for part in parts])
+        return in_order(parts)
 
     def close(self) -> None:
         self.closed = True

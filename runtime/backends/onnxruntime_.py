@@ -13,7 +13,7 @@ from ..errors import BackendUnavailableError, EngineError, InputError, PackageEr
 from ..graph_guard import check_graph
 from ..package import Package, Stage, TensorSpec
 from ..threads import usable_cores
-from .base import Call
+from .base import Call, Job, Part, in_order
 
 try:
     import onnxruntime as ort
@@ -135,6 +135,9 @@ class OnnxRuntimeBackend:
                 raise EngineError(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
 
         return call
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
 
     def close(self) -> None:
         self._sessions.clear()

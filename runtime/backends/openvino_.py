@@ -13,7 +13,7 @@ from ..errors import BackendUnavailableError, EngineError, InputError
 from ..graph_guard import check_graph
 from ..package import Package, Stage, TensorSpec
 from ..threads import usable_cores
-from .base import Call
+from .base import Call, Job, Part, in_order
 
 try:
     import openvino as ov
@@ -100,6 +100,9 @@ class OpenVinoBackend:
                 ) from error
 
         return call
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
 
     def close(self) -> None:
         self._requests.clear()

@@ -193,7 +193,9 @@ def test_timings_name_every_part(enhancer):
         "pad", "upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download", "crop",
     ]  # fmt: skip
     assert all(value >= 0 for value in enhancer.timings.values())
-    assert enhancer.timings["denoiser"] > 0
+    assert enhancer.timings["denoiser"] == pytest.approx(sum(enhancer.step_timings))
+    assert len(enhancer.step_timings) == 10
+    assert min(enhancer.step_timings) > 0
 
 
 def test_a_graph_with_other_tensors_than_the_manifest_says_is_refused(tiny_package, tmp_path):
