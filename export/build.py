@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.command import Parser, run_command
-from runtime.errors import InputError
+from runtime.package_writer import check_destination, package_folder
 
 if TYPE_CHECKING:
+    from runtime.progress import Progress
+
     from .checkpoint import Checkpoint
-    from .progress import Progress
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = args.output or Path("build") / f"{name}-{args.precision}"
     check_destination(output, args.overwrite)
 
-    from .progress import Progress
+    from runtime.progress import Progress
 
     progress = Progress()
     with progress.task("loading PyTorch and the checkpoint"):
@@ -68,32 +67,9 @@ def build(
     """
     from .write import write_package
 
-    check_destination(output, overwrite)
-    model = checkpoint.model()
-    work = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        work.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        write_package(work, checkpoint, model, precision, progress)
-        _put_in_place(work, output, overwrite)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{output}: cannot write the package ({reason}); free space or choose another -o.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with package_folder(output, overwrite) as work:
+        write_package(work, checkpoint, checkpoint.model(), precision, progress)
     return output
-
-
-def check_destination(output: Path, overwrite: bool) -> None:
-    """Refuse, before any work, a place where the package cannot go. Raises InputError."""
-    if not os.path.lexists(output):
-        parent = next(folder for folder in output.absolute().parents if folder.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise InputError(f"{output}: {parent} is not a folder that can be written; choose another -o.")
-    elif not (output / "manifest.json").is_file():
-        raise InputError(f"{output}: exists and is no package; nothing was touched. Choose another -o.")
-    elif not overwrite:
-        raise InputError(f"{output}: a package is already there; give --overwrite to replace it, or another -o.")
 
 
 def _stem(checkpoint: Path) -> str:
@@ -101,16 +77,6 @@ def _stem(checkpoint: Path) -> str:
     for suffix in (".safetensors", ".tar", ".pth", ".pt"):
         name = name.removesuffix(suffix)
     return name
-
-
-def _put_in_place(work: Path, output: Path, overwrite: bool) -> None:
-    if not overwrite or not output.exists():
-        os.rename(work, output)  # fails if somebody else made a package there meanwhile
-        return
-    old = work.with_suffix(".old")
-    os.rename(output, old)
-    os.rename(work, output)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from runtime.errors import DiffLLError, InputError
 if TYPE_CHECKING:
     from runtime.engine_cache import EngineCache, EngineKey
     from runtime.package import Package, Stage
+    from runtime.progress import Progress
 
     from .profiles import SizeRange
-    from .progress import Progress
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn")
 T = TypeVar("T")
@@ -86,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from runtime.engine_cache import EngineCache
     from runtime.package import Package
+    from runtime.progress import Progress
 
     from .profiles import parse_size, size_range
-    from .progress import Progress
 
     package = Package.open(args.package)
     max_size = parse_size(args.max_size) if args.max_size else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import torch
 import runtime
 from runtime.image import to_pixels, to_tensor
 from runtime.package import CERTIFICATE, GOLDEN, MANIFEST, Manifest, Precision, Stage
+from runtime.package_writer import file_entries
+from runtime.progress import Progress
 
 from .certify import certify
 from .checkpoint import Checkpoint
@@ -23,7 +24,6 @@ from .cpu_forms import cpu_forms
 from .graphs import stage_graphs
 from .model import DiffLL
 from .model.diffll import NUM_TRAIN_TIMESTEPS, schedule
-from .progress import Progress
 from .samples import bundled_checkpoint, cases, golden_photo
 from .trace import trace
 
@@ -54,10 +54,6 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
 def _write_manifest(
     work: Path, checkpoint: Checkpoint, model: DiffLL, precision: Precision, stages: Sequence[Stage]
 ) -> None:
-    files = {}
-    for name in (*(stage.file for stage in stages), GOLDEN, CERTIFICATE):
-        content = (work / name).read_bytes()
-        files[name] = (sha256(content).hexdigest(), len(content))
     betas, alphas_cumprod = (tuple(values.tolist()) for values in schedule())
     manifest = Manifest(
         precision=precision,
@@ -68,7 +64,7 @@ def _write_manifest(
         betas=betas,
         alphas_cumprod=alphas_cumprod,
         stages=tuple(stages),
-        files=files,
+        files=file_entries(work, (*(stage.file for stage in stages), GOLDEN, CERTIFICATE)),
         provenance=_provenance(checkpoint, model),
     )
     (work / MANIFEST).write_text(manifest.to_json())

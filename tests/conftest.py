@@ -98,7 +98,7 @@ def build_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     """build_package(checkpoint) -> its package, silently."""
     from export.build import build
     from export.checkpoint import load_checkpoint
-    from export.progress import Progress
+    from runtime.progress import Progress
 
     def make(checkpoint: Path, precision: str = "fp32", output: Path | None = None) -> Path:
         name = f"{checkpoint.name.split('.')[0]}-{precision}"

@@ -19,9 +19,9 @@ import pytest
 from export import build as build_module
 from export.certify import CertificateError
 from export.checkpoint import load_checkpoint
-from export.progress import Progress
 from runtime import Enhancer, InputError
 from runtime.package import Package
+from runtime.progress import Progress
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -186,9 +186,9 @@ def test_a_full_disk_leaves_nothing(make_checkpoint, tmp_path, monkeypatch):
 
 
 def test_progress_is_never_silent_for_long(tmp_path, monkeypatch):
-    import export.progress
+    import runtime.progress
 
-    monkeypatch.setattr(export.progress, "_HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(runtime.progress, "_HEARTBEAT_S", 0.05)
     log = tmp_path / "log.txt"
     with log.open("w") as stream, Progress(stream).task("working", "last time 3.0 s"):
         time.sleep(0.3)

@@ -316,11 +316,11 @@ def test_progress_in_a_log_file(built, own):
 
 
 def test_a_long_build_is_never_silent(monkeypatch, capsys):
-    import export.progress
+    import runtime.progress
     from export.engine import in_thread
-    from export.progress import Progress
+    from runtime.progress import Progress
 
-    monkeypatch.setattr(export.progress, "_HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(runtime.progress, "_HEARTBEAT_S", 0.05)
     with Progress().task("building denoiser"):
         assert in_thread(lambda: time.sleep(0.3) or 7) == 7
     assert len(capsys.readouterr().err.splitlines()) >= 4
