@@ -16,12 +16,13 @@ from runtime.errors import DiffLLError, InputError
 
 if TYPE_CHECKING:
     from runtime.engine_cache import EngineCache, EngineKey
-    from runtime.package import Package, Stage
+    from runtime.package import Package, Precision, Stage
     from runtime.progress import Progress
 
     from .profiles import SizeRange
 
-TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn")
+TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn", "openvino")
+ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size
 T = TypeVar("T")
 
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     package = Package.open(args.package)
     max_size = parse_size(args.max_size) if args.max_size else None
     sizes = size_range([parse_size(size) for size in args.size], max_size, package.manifest.pad_multiple)
-    builder = make_builder(args)
+    builder = make_builder(args, package.manifest.precision)
     progress, cache = Progress(), EngineCache(args.package)
     waiting = f"another process builds in {cache.folder}; waiting for it"
     with cache.lock(lambda: progress.note(waiting)):
@@ -107,10 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_builder(args: argparse.Namespace) -> Builder:
+def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
     """The builder of the target, with its options checked. Raises BackendUnavailableError or InputError."""
-    if args.target == "ncnn":
-        return make_ncnn_builder(args)
+    if args.target in ANY_SIZE:
+        return make_any_size_builder(args, precision)
 
     from .tensorrt_builder import Options, TensorRTBuilder
 
@@ -128,8 +129,8 @@ def make_builder(args: argparse.Namespace) -> Builder:
     )
 
 
-def make_ncnn_builder(args: argparse.Namespace) -> Builder:
-    """An ncnn engine takes every size (``--size`` and ``--max-size`` say nothing to it) and has no builder options:
+def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Builder:
+    """These engines take every size (``--size`` and ``--max-size`` say nothing to them) and have no builder options:
     one that was given is an error, not ignored."""
     given = {
         "--batch": args.batch != 1,
@@ -143,7 +144,13 @@ def make_ncnn_builder(args: argparse.Namespace) -> Builder:
     }
     unused = [flag for flag, value in given.items() if value]
     if unused:
-        raise InputError(f"{', '.join(unused)}: not for --target ncnn, whose engines take any size; leave it out.")
+        raise InputError(
+            f"{', '.join(unused)}: not for --target {args.target}, whose engines take any size; leave it out."
+        )
+    if args.target == "openvino":
+        from .openvino_builder import OpenVinoBuilder
+
+        return OpenVinoBuilder(precision)
     from .ncnn_builder import NcnnBuilder
 
     return NcnnBuilder()
@@ -162,7 +169,7 @@ def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRang
         graph_sha256=package.manifest.files[stage.file][0],
         target=builder.target,
         environment=builder.environment,
-        profile={} if builder.target == "ncnn" else profile(stage, sizes, batch),
+        profile={} if builder.target in ANY_SIZE else profile(stage, sizes, batch),
         flags=asdict(builder.options),  # type: ignore[attr-defined]
     )
 

@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,21 @@ def tiny_package(make_checkpoint: Callable[..., Path], once: Callable[..., Path]
         assert "certified: at most 0." in done.stderr
 
     return once("tiny-fp32", command)
+
+
+@pytest.fixture(scope="session")
+def ready_package(tiny_package: Path, once: Callable[..., Path]) -> Path:
+    """The small network's package with ncnn's engines beside its graphs. Copy it before changing it."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(tiny_package, path)
+        command = [sys.executable, "-m", "export.engine", str(path), "--target", "ncnn"]
+        root = Path(__file__).parent.parent
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[-1] == "5 of 5 engines built, 0 were there"
+
+    return once("tiny-ncnn", make)
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,8 @@ class OnnxRuntimeBackend:
                     "the one that is there, or ask for another provider."
                 )
         self._device = "cpu" if full[0] == _CPU else "cuda"
+        if self._device == "cuda" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._sessions = {stage.name: self._session(package, stage, full) for stage in package.manifest.stages}
         # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
         # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.

@@ -1,7 +1,13 @@
-"""OpenVINO: Intel and other CPUs, in float32 or, where the processor has it, in bfloat16."""
+"""OpenVINO: Intel and other CPUs, in float32 or, where the processor has it, in bfloat16.
+
+The graphs are compiled when the package is opened, unless ``python -m export.engine PACKAGE --target openvino`` left
+the compiled models of this machine and version beside them.
+"""
 
 from __future__ import annotations
 
+import io
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError
 from ..graph_guard import check_graph
-from ..package import Package, Stage, TensorSpec
+from ..package import Package, Precision, Stage, TensorSpec
 from ..threads import usable_cores
 from .base import Call, Job, Part, in_order
 
@@ -22,13 +29,11 @@ except ImportError as error:
         f"the backend openvino is not installed here ({error}); `pip install openvino`."
     ) from error
 
-_DEVICE = "CPU"
-# A package says its precision; OpenVINO's own default would be bfloat16 wherever the processor has it.
-_PRECISION = {"fp32": ov.Type.f32, "fp16": ov.Type.f32, "bf16": ov.Type.bf16, "int8": ov.Type.f32}
+CPU, TARGET, ENGINE = "CPU", "openvino", "engine.blob"
 
 
 def open_backend(package: Package, providers: Sequence[str] | None) -> OpenVinoBackend:
-    return OpenVinoBackend(package, providers or (_DEVICE,))
+    return OpenVinoBackend(package, providers or (CPU,))
 
 
 @dataclass(frozen=True)
@@ -46,26 +51,12 @@ class OpenVinoBackend:
     why = ""
 
     def __init__(self, package: Package, devices: Sequence[str]) -> None:
-        core = ov.Core()
-        device = devices[0]
-        if len(devices) > 1 or device.split(".")[0] not in core.available_devices:
-            raise BackendUnavailableError(
-                f"OpenVINO {ov.__version__} has no device {', '.join(devices)} here (it has "
-                f"{', '.join(core.available_devices)}); ask for one of those."
-            )
-        if package.manifest.precision == "bf16" and "BF16" not in core.get_property(
-            device, "OPTIMIZATION_CAPABILITIES"
-        ):
-            raise InputError(
-                f"{package.path}: a bf16 package, and this processor has no bfloat16 arithmetic; use an fp32 package."
-            )
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": usable_cores(),
-            "INFERENCE_PRECISION_HINT": _PRECISION[package.manifest.precision],
-        }
+        device, precision = ", ".join(devices), package.manifest.precision
+        core = open_core(device, precision)
+        config = cpu_config(precision) if device == CPU else {}
+        engines = _engines(package, core) if device == CPU else {}
         self._requests = {
-            stage.name: _request(core, package, stage, device, config if device == _DEVICE else {})
+            stage.name: _request(core, package, stage, device, config, engines.get(stage.name))
             for stage in package.manifest.stages
         }
 
@@ -108,7 +99,68 @@ class OpenVinoBackend:
         self._requests.clear()
 
 
-def _request(core: ov.Core, package: Package, stage: Stage, device: str, config: dict[str, Any]) -> ov.InferRequest:
+def open_core(device: str, precision: Precision) -> ov.Core:
+    """Raises BackendUnavailableError for an absent device, InputError for a precision that it has not."""
+    core = ov.Core()
+    if device.split(".")[0] not in core.available_devices:
+        raise BackendUnavailableError(
+            f"OpenVINO {ov.__version__} has no device {device} here (it has {', '.join(core.available_devices)}); ask "
+            "for one of those."
+        )
+    if precision == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        raise InputError("a bf16 package, and this processor has no bfloat16 arithmetic; use an fp32 package.")
+    return core
+
+
+def compute_precision(precision: Precision) -> str:
+    """What the CPU computes in. OpenVINO's own default would be bfloat16 wherever the processor has it."""
+    return "bf16" if precision == "bf16" else "f32"
+
+
+def cpu_config(precision: Precision) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": usable_cores(),
+        "INFERENCE_PRECISION_HINT": getattr(ov.Type, compute_precision(precision)),
+        # kernels kept for shapes seen before; the default of 5000 only grows in a service that sees photos of any size
+        "CPU_RUNTIME_CACHE_CAPACITY": 100,
+    }
+
+
+def environment(core: ov.Core) -> dict[str, str]:
+    """What a compiled model depends on."""
+    return {
+        "library": f"openvino {ov.get_version()}",
+        "processor": f"{core.get_property(CPU, 'FULL_DEVICE_NAME')}: "
+        + " ".join(sorted(core.get_property(CPU, "OPTIMIZATION_CAPABILITIES"))),
+        "platform": f"{platform.system()} {platform.machine()}".lower(),
+    }
+
+
+def _engines(package: Package, core: ov.Core) -> dict[str, Engine]:
+    """The compiled models of this package's graphs, this machine and this version, by stage."""
+    wanted = {"target": TARGET, "environment": environment(core)}
+    wanted["flags"] = {"precision": compute_precision(package.manifest.precision)}
+    graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
+    return {
+        str(engine.key["stage"]): engine
+        for engine in EngineCache(package.path).entries()
+        if all(engine.key.get(name) == value for name, value in wanted.items())
+        and engine.key.get("graph_sha256") == graphs.get(str(engine.key.get("stage")))
+    }
+
+
+def _request(
+    core: ov.Core, package: Package, stage: Stage, device: str, config: dict[str, Any], engine: Engine | None
+) -> ov.InferRequest:
+    if engine is not None:
+        if ENGINE not in engine.files:
+            raise EngineError(f"{engine.path}: not an engine of OpenVINO. {engine.rebuild}")
+        content = engine.read(ENGINE)
+        try:
+            return core.import_model(io.BytesIO(content), device, config).create_infer_request()
+        except RuntimeError as error:
+            raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
     where = package.path / stage.file
     graph = package.read(stage.file)
     check_graph(graph, str(where))

@@ -28,20 +28,6 @@ def reference(tiny_package):
         yield enhancer
 
 
-@pytest.fixture(scope="session")
-def ready_package(tiny_package, once) -> Path:
-    """The small network's package with ncnn's engines beside its graphs."""
-
-    def make(path: Path) -> None:
-        shutil.copytree(tiny_package, path)
-        command = [sys.executable, "-m", "export.engine", str(path), "--target", "ncnn"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.splitlines()[-1] == "5 of 5 engines built, 0 were there"
-
-    return once("tiny-ncnn", make)
-
-
 @ENGINES
 @pytest.mark.parametrize("size", [(1, 1), (33, 1), (47, 65), (96, 64)])
 def test_the_same_photo_and_noise_give_the_same_picture(ready_package, reference, backend, size):
