@@ -8,7 +8,7 @@ import shlex
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine_cache import Engine, EngineCache
 from ..engine_fit import misfit
@@ -16,6 +16,9 @@ from ..errors import EngineError, InputError
 from ..package import Package, Stage
 from .trt_library import Library
 from .trt_runtime_cache import RuntimeCache
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 PLAN = "engine.plan"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,8 +30,7 @@ _log = logging.getLogger(__name__)
 @dataclass
 class LoadedEngine:
     entry: Engine
-    engine: Any
-    """The library's ``ICudaEngine``."""
+    engine: trt.ICudaEngine
     cache: RuntimeCache | None
 
 
@@ -37,7 +39,7 @@ class Context:
     """An execution context at fixed shapes. scratch_bytes: what it needs while it runs, given to it from outside."""
 
     stage: str
-    context: Any
+    context: trt.IExecutionContext
     scratch_bytes: int
     library: Library
 
@@ -63,7 +65,7 @@ class Engines:
 
     def __init__(self, package: Package, library: Library) -> None:
         self._package, self._library = package, library
-        self._runtime = library.trt.Runtime(library.log)
+        self._runtime: trt.Runtime | None = library.trt.Runtime(library.log)
         self._entries = {stage.name: self._usable(stage) for stage in package.manifest.stages}
         self._loaded: dict[str, LoadedEngine] = {}
         self._contexts: weakref.WeakValueDictionary[Any, Context] = weakref.WeakValueDictionary()
@@ -149,13 +151,12 @@ class Engines:
             self._check_tensors(stage, entry, engine)
             cache = None
             if self._library.rtx:
-                cache = RuntimeCache(
-                    entry.path, entry.files[PLAN][0], engine.create_runtime_config().create_runtime_cache()
-                )
+                config: Any = engine.create_runtime_config()
+                cache = RuntimeCache(entry.path, entry.files[PLAN][0], config.create_runtime_cache())
             loaded = self._loaded[str(entry.path)] = LoadedEngine(entry, engine, cache)
         return loaded
 
-    def _check_tensors(self, stage: Stage, entry: Engine, engine: Any) -> None:
+    def _check_tensors(self, stage: Stage, entry: Engine, engine: trt.ICudaEngine) -> None:
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         found = {name: (engine.get_tensor_dtype(name).name, engine.get_tensor_location(name).name) for name in names}
         wanted = {name: (_DTYPES[spec.dtype], "DEVICE") for name, spec in stage.tensors.items()}
@@ -167,13 +168,15 @@ class Engines:
             )
 
     def _make_context(self, stage: Stage, loaded: LoadedEngine, shapes: Shapes) -> Context:
-        trt, engine = self._library.trt, loaded.engine
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        library, engine = self._library.trt, loaded.engine
+        strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
         if loaded.cache is not None:
-            config = engine.create_runtime_config()
+            config: Any = engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
             # a graph keeps the kernels it was captured with: the shape's own have to be there by then
-            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                library.DynamicShapesKernelSpecializationStrategy.EAGER
+            )
             if not config.set_runtime_cache(loaded.cache.cache):
                 raise self._library.failure("did not take its runtime cache", loaded.entry.rebuild)
             context = engine.create_execution_context(config)
