@@ -75,6 +75,7 @@ class TensorRTBuilder:
         }
         if self._rtx:
             found["gpu"] = " ".join(self.options.compute_capabilities) or "every GPU that TensorRT-RTX supports"
+            found["memory"] = "given by the user"
         else:
             assert self._gpu is not None
             portable = {"none": f"{self._gpu.name}, {self._gpu.compute_capability}", "ampere_plus": "Ampere or newer"}
@@ -115,7 +116,14 @@ class TensorRTBuilder:
             from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
             targets = [tuple(map(int, one.split("."))) for one in self.options.compute_capabilities]
-            config, cache = CreateConfigRTX(compute_capabilities=targets or None, **common), None
+            create, cache = CreateConfigRTX(compute_capabilities=targets or None, **common), None
+
+            def config(builder: Any, network: Any) -> Any:
+                found = create(builder, network)
+                # without it the runtime may allocate on its own, and cannot be captured into a CUDA graph
+                found.set_flag(self._trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+                return found
+
         else:
             cache = str(timing_cache)
             config = CreateConfig(tf32=True, load_timing_cache=cache if timing_cache.exists() else None, **common)

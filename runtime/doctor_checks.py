@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .gpu import Gpu, is_jetson
+from .gpu import Gpu, current_gpu, is_jetson
 
 Verdict = Literal["ok", "absent", "problem"]
 
@@ -152,6 +152,11 @@ def _probe_tensorrt(module: str) -> dict[str, Any]:
         trt.Builder(trt.Logger(trt.Logger.ERROR))
     except Exception as error:  # without a GPU the version is still worth knowing
         return found | {"failure": f"makes no builder ({' '.join(str(error).split())[:200]})"}
+    if current_gpu() is not None and installed("cuda"):
+        from .doctor_tensorrt import build_graph, run_plan
+
+        plan = build_graph(trt, CONV_GRAPH)
+        found["worst"] = _worst(run_plan(trt, plan, conv_input(), conv_expected().shape))
     return found
 
 
@@ -285,7 +290,7 @@ def check_openvino() -> Check:
 
 
 def check_tensorrt(name: str, gpu: Gpu | None) -> Check:
-    """name: ``tensorrt`` or ``tensorrt-rtx``. It loads and makes a builder; no graph is run."""
+    """name: ``tensorrt`` or ``tensorrt-rtx``. On a GPU it builds the test graph and runs it."""
     module = name.replace("-", "_")
     line = install_line(name)
     option = "--force-reinstall" if line.startswith("pip") else "--reinstall"
@@ -304,7 +309,11 @@ def check_tensorrt(name: str, gpu: Gpu | None) -> Check:
         return Check("backends", name, "absent", "loads; needs a GPU to run", version=version)
     if "failure" in found:
         return Check("backends", name, "problem", found["failure"], reinstall, version)
-    return Check("backends", name, "ok", "loads and makes a builder (no graph was run)", version=version)
+    if "worst" not in found:
+        fix = f"pip install 'cuda-bindings=={gpu.driver_cuda.split('.')[0]}.*'"
+        return Check("backends", name, "problem", "loads; cuda-bindings, which runs engines, is missing", fix, version)
+    detail = f"built and ran the test graph (at most {found['worst']:.1g} off)"
+    return Check("backends", name, "ok", detail, version=version)
 
 
 def check_ncnn() -> Check:

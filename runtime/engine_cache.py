@@ -41,7 +41,11 @@ class EngineKey:
 
     @property
     def digest(self) -> str:
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return _digest(asdict(self))
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ class Engine:
                 f"engine). {self.rebuild}"
             )
         return content
+
+    @property
+    def intact(self) -> bool:
+        """Whether the key is the one that the folder was named after."""
+        return self.path.name == _digest(self.key)
 
     @property
     def rebuild(self) -> str:

@@ -6,7 +6,7 @@ import io
 import os
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any
@@ -20,7 +20,8 @@ from .errors import EngineError, InputError, PackageError
 from .image import Pixels, padded_size, to_pixels, to_tensor
 from .package import GOLDEN, Manifest, Package
 from .program import Program, Steps
-from .sampler import make_table
+from .sampler import check_steps, make_table
+from .stream import stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
 _GOLDEN_LIMIT = 64 << 20
@@ -46,7 +47,8 @@ class Enhancer:
         self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
         self._steps: dict[tuple[str, int], Steps] = {}
         self._closed = False
-        self._lock = Lock()
+        self._lock = Lock()  # the engine's: one call, or one frame's submit, at a time
+        self._collecting = Lock()  # a stream takes a result while the engine runs: only closing has to wait for it
 
     @classmethod
     def open(
@@ -58,7 +60,8 @@ class Enhancer:
     ) -> Enhancer:
         """Open the package directory ``package``; nothing is built or downloaded.
 
-        backend: ``onnxruntime``, ``openvino``, or ``auto``, the fastest that is here. providers: onnxruntime's
+        backend: ``onnxruntime``, ``openvino``, ``ncnn``, ``tensorrt`` or ``tensorrt-rtx`` (the last three run engines
+        built by ``python -m export.engine``), or ``auto``, the fastest that is here. providers: onnxruntime's
         execution providers or OpenVINO's devices, most wanted first (default: the CPU).
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
@@ -101,16 +104,63 @@ class Enhancer:
             return pixels[0]
         return pixels if isinstance(photo, np.ndarray) else list(pixels)
 
-    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str) -> Pixels:
+    def stream(
+        self,
+        frames: Iterable[Pixels],
+        *,
+        steps: int | None = None,
+        sampler: str = "ddim",
+        seed: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> Iterator[Any]:
+        """Brighten frames of one size: yields one result a frame, in order, equal to that of a single call.
+
+        frames: (H, W, 3) uint8 or uint16, RGB, each; taken one by one and in this thread, at most one further than
+        the result that is waited for. The other arguments are those of a call; all frames get the same noise.
+        The host prepares a frame and makes the result of another while the engine works on the one between: results
+        come faster than from single calls, and one frame later. At most two frames are in memory at once, with
+        buffers of their own, which go back when the iterator ends or is closed.
+
+        Other calls and streams may go on meanwhile, in any thread: they take turns frame by frame. ``timings`` are
+        those of the frame yielded last; the waits between its parts are not in them.
+
+        Raises InputError at once for steps and sampler; from the iterator InputError with the index of a frame that
+        is of another size or no photo, EngineError, and what ``frames`` raises, each after the results before it.
+        """
+        count = self.manifest.num_inference_steps if steps is None else steps
+        check_steps(self.manifest.num_train_timesteps, count, sampler)
+
+        def check(frame: Any) -> Pixels:
+            _check_photo(frame, (3,))
+            photo: Pixels = frame
+            return photo
+
+        def open_slot(photo: Pixels) -> _Slot:
+            x_t = self._noise(noise, seed, 1, *photo.shape[:2], alone=True)
+            with self._lock:
+                self._check_open()
+                table = self._table(count, sampler)
+                padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
+                return _Slot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
+
+        return stream(frames, check, open_slot)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise EngineError("this enhancer was closed; open the package again.")
-        _, height, width, _ = photos.shape
+
+    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str) -> Pixels:
+        self._check_open()
         table = self._table(steps, sampler)
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         pad_ms = (perf_counter_ns() - started) / 1e6
         program = self._program(len(photos), *image.shape[2:])
-        output = program.run(image, x_t, table)
+        return self._pixels(program, program.run(image, x_t, table), photos, pad_ms)
+
+    def _pixels(self, program: Program, output: NDArray[np.float32], photos: Pixels, pad_ms: float) -> Pixels:
+        """The result for ``photos`` (their shape and dtype count) from the program's output."""
+        _, height, width, _ = photos.shape
         self.timings, self.step_timings = {"pad": pad_ms, **program.timings}, program.step_timings
         started = perf_counter_ns()
         if not np.isfinite(output).all():
@@ -161,7 +211,9 @@ class Enhancer:
 
     def close(self) -> None:
         """Give the sessions and buffers back. The enhancer is of no use afterwards; closing twice is harmless."""
-        with self._lock:
+        with self._lock, self._collecting:
+            if self._closed:
+                return
             self._closed = True
             self._programs.clear()
             self._steps.clear()
@@ -210,6 +262,37 @@ class Enhancer:
             program = Program(self.backend, self.manifest, batch, height, width)
         self._programs[key] = program
         return program
+
+
+class _Slot:
+    """One frame of a stream in flight."""
+
+    def __init__(self, enhancer: Enhancer, program: Program, x_t: NDArray[np.float32], table: Steps) -> None:
+        self._enhancer, self._program, self._x_t, self._table = enhancer, program, x_t, table
+        self._frame: Pixels
+        self._image: NDArray[np.float32]
+        self._pad_ms = 0.0
+
+    def prepare(self, frame: Pixels) -> None:
+        started = perf_counter_ns()
+        self._frame = frame[None]
+        self._image = to_tensor(self._frame, self._enhancer.manifest.pad_multiple)
+        self._pad_ms = (perf_counter_ns() - started) / 1e6
+
+    def submit(self) -> None:
+        with self._enhancer._lock:
+            self._enhancer._check_open()
+            self._program.submit(self._image, self._x_t, self._table)
+
+    def collect(self) -> Pixels:
+        with self._enhancer._collecting:
+            self._enhancer._check_open()
+            output = self._program.collect()
+        photo: Pixels = self._enhancer._pixels(self._program, output, self._frame, self._pad_ms)[0]
+        return photo
+
+    def settle(self) -> None:
+        self._program.settle()
 
 
 def _is_single(photo: Any) -> bool:

@@ -10,9 +10,9 @@ from ..errors import InputError
 from ..package import Package
 from .base import Backend
 
-BackendName = Literal["onnxruntime", "openvino", "ncnn", "auto", "null"]
+BackendName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "auto", "null"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
-CANDIDATES = ("onnxruntime", "openvino", "ncnn")  # what auto chooses from
+CANDIDATES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "openvino", "ncnn")  # what auto chooses from
 
 
 def open_backend(name: str, package: Package, providers: Sequence[str] | None) -> Backend[Any]:

@@ -38,6 +38,7 @@ def open_backend(package: Package, providers: Sequence[str] | None) -> Backend[A
             elapsed = _probe(backend, package)
         except DiffLLError as error:
             failures[name] = str(error)
+            _log.info("auto leaves out %s: %s", name, error)
             continue
         slower: Backend[Any] | None = backend
         if kept is None or elapsed < min(seconds.values()):

@@ -102,6 +102,21 @@ def test_the_environment_of_a_tensorrt_engine(monkeypatch):
     assert portable.environment["gpu"] == "Ampere or newer"
 
 
+def test_an_rtx_engine_takes_its_memory_from_the_user(tiny_package, tmp_path, monkeypatch):
+    """Without that flag it cannot be captured into a CUDA graph."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    set_flag, flags = trt.IBuilderConfig.set_flag, []
+    monkeypatch.setattr(
+        trt.IBuilderConfig, "set_flag", lambda config, flag: (flags.append(flag), set_flag(config, flag))[1]
+    )
+    builder, package = TensorRTBuilder("tensorrt-rtx", Options()), Package.open(tiny_package)
+    stage = package.manifest.stage("dwt")
+    shapes = profile(stage, size_range([(64, 48)], None, package.manifest.pad_multiple), 1)
+    builder.build(package.read(stage.file), shapes, tmp_path / "timing.cache")
+    assert trt.BuilderFlag.REQUIRE_USER_ALLOCATION in flags
+    assert builder.environment["memory"] == "given by the user"
+
+
 @pytest.mark.parametrize("version", ["8.6.1", "10.0.1", "10.2.0"])
 def test_an_old_tensorrt_is_refused_with_what_would_work(monkeypatch, version):
     fake_library(monkeypatch, "tensorrt", version)

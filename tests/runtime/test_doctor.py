@@ -12,6 +12,7 @@ import pytest
 
 from runtime import doctor, doctor_checks
 from runtime.engine_cache import EngineCache, EngineKey
+from runtime.engine_fit import gpu_fits
 from runtime.gpu import Gpu
 from runtime.package import Manifest, Package, Stage
 
@@ -165,7 +166,7 @@ def test_the_cuda_of_wheel_and_driver(wheel, driver, verdict):
     ],
 )
 def test_which_gpu_an_engine_fits(built_for, fits):
-    assert doctor.gpu_fits(built_for, RTX) is fits
+    assert gpu_fits(built_for, RTX) is fits
 
 
 def test_engines_of_a_package(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,417 @@
+"""A GPU that is none: enough of ``cuda.bindings.runtime`` and of TensorRT's Python API to run our backend on a CPU.
+
+What a stage computes is onnxruntime's (an engine's plan is its ONNX graph behind ``PLAN``). What is checked is ours:
+work that is queued runs late, and only as far as events and streams order it; memory is alive or it is not; scratch
+memory has one user at a time; a graph keeps the addresses that it was captured with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import random
+import threading
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+PLAN = b"fake plan of "
+
+
+@dataclass(eq=False)
+class Op:
+    """Queued work; before: what it waits for."""
+
+    work: Any
+    before: list[Op]
+    scratch: int = 0
+    done: bool = False
+
+    def ancestors(self) -> set[Op]:
+        found: set[Op] = set()
+        open_ = list(self.before)
+        while open_:
+            op = open_.pop()
+            if op not in found:
+                found.add(op)
+                open_ += op.before
+        return found
+
+
+@dataclass(eq=False)
+class Queue:
+    last: Op | None = None
+    waits: list[Op] = field(default_factory=list)
+    capture: list[Op] | None = None
+    outside: Op | None = None
+
+    def enter(self, capture: list[Op]) -> None:
+        self.capture, self.outside, self.last = capture, self.last, None
+
+    def leave(self) -> None:
+        self.capture, self.last, self.waits = None, self.outside, []
+
+    def add(self, work: Any, scratch: int = 0) -> Op:
+        before = [*([self.last] if self.last else []), *self.waits]
+        op = Op(work, before, scratch)
+        self.last, self.waits = op, []
+        if self.capture is not None:
+            self.capture.append(op)
+        return op
+
+
+class Error(IntEnum):
+    cudaSuccess = 0
+    cudaErrorMemoryAllocation = 2
+    cudaErrorIllegalState = 401
+    cudaErrorStreamCaptureUnjoined = 904
+
+
+class FakeGpu:
+    """``cudart`` takes the place of ``cuda.bindings.runtime``. memory: address -> array, of device and pinned host."""
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self.limit = limit
+        self.memory: dict[int, Any] = {}
+        self.live: dict[str, set[int]] = {"stream": set(), "event": set(), "graph": set(), "template": set()}
+        self.made = {"device": 0, "pinned": 0, "captures": 0, "launches": 0, "runs": 0}
+        self.events: dict[int, Op | None] = {}
+        self.streams: dict[int, Queue] = {}
+        self.graphs: dict[int, list[Op]] = {}
+        self.numbers = itertools.count(1000)
+        self.order = random.Random(0)
+        self.running: dict[int, Op] = {}  # scratch address -> its last user
+        self.capturing = False
+        self.lock = threading.RLock()  # a stream waits in one thread and submits in another
+        names = [name for name in dir(self) if name.startswith("cuda")]
+        self.cudart = SimpleNamespace(
+            cudaError_t=Error,
+            cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+            cudaStreamCaptureMode=SimpleNamespace(cudaStreamCaptureModeThreadLocal=1),
+            cudaStreamNonBlocking=1,
+            cudaEventBlockingSync=1,
+            cudaEventDisableTiming=2,
+            cudaHostAllocDefault=0,
+            **{name: getattr(self, name) for name in names},
+        )
+
+    def nothing_left(self) -> bool:
+        return not self.memory and not any(self.live.values())
+
+    def device_bytes(self) -> int:
+        return sum(array.nbytes for array in self.memory.values())
+
+    # what the backend calls
+
+    def cudaGetErrorName(self, status: Error) -> Any:
+        return Error.cudaSuccess, status.name.encode()
+
+    def cudaGetErrorString(self, status: Error) -> Any:
+        return Error.cudaSuccess, b"of the fake"
+
+    def _allocate(self, kind: str, size: int) -> Any:
+        if self.capturing:
+            return Error.cudaErrorIllegalState, None
+        if self.device_bytes() + size > self.limit:
+            return Error.cudaErrorMemoryAllocation, None
+        array = np.full(size, 0xFF, np.uint8)  # NaN: what is read before it was written is seen
+        self.memory[array.ctypes.data] = array
+        self.made[kind] += 1
+        return Error.cudaSuccess, array.ctypes.data
+
+    def _release(self, address: int) -> Any:
+        if address:
+            del self.memory[address]
+            self.running.pop(address, None)
+        return (Error.cudaSuccess,)
+
+    def cudaMalloc(self, size: int) -> Any:
+        return self._allocate("device", size)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> Any:
+        return self._allocate("pinned", size)
+
+    def cudaFree(self, address: int) -> Any:
+        return self._release(address)
+
+    def cudaFreeHost(self, address: int) -> Any:
+        return self._release(address)
+
+    def _new(self, kind: str) -> int:
+        number = next(self.numbers)
+        self.live[kind].add(number)
+        return number
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> Any:
+        number = self._new("stream")
+        self.streams[number] = Queue()
+        return Error.cudaSuccess, number
+
+    def cudaStreamDestroy(self, stream: int) -> Any:
+        self.live["stream"].remove(stream)
+        return (Error.cudaSuccess,)
+
+    def cudaEventCreateWithFlags(self, flags: int) -> Any:
+        number = self._new("event")
+        self.events[number] = None
+        return Error.cudaSuccess, number
+
+    def cudaEventDestroy(self, event: int) -> Any:
+        self.live["event"].remove(event)
+        return (Error.cudaSuccess,)
+
+    def cudaEventRecord(self, event: int, stream: int) -> Any:
+        self.events[event] = self.streams[stream].add(lambda: None)
+        return (Error.cudaSuccess,)
+
+    def cudaStreamWaitEvent(self, stream: int, event: int, flags: int) -> Any:
+        op = self.events[event]
+        if op is not None:
+            queue = self.streams[stream]
+            for other in self.streams.values():
+                if queue.capture is None and other.capture is not None and op in other.capture:
+                    queue.enter(other.capture)
+            queue.waits.append(op)
+        return (Error.cudaSuccess,)
+
+    def cudaEventSynchronize(self, event: int) -> Any:
+        op = self.events[event]
+        if op is not None:
+            self._run(op)
+        return (Error.cudaSuccess,)
+
+    def cudaStreamSynchronize(self, stream: int) -> Any:
+        op = self.streams[stream].last
+        if op is not None:
+            self._run(op)
+        return (Error.cudaSuccess,)
+
+    def cudaEventElapsedTime(self, start: int, end: int) -> Any:
+        assert self.events[start].done
+        assert self.events[end].done
+        return Error.cudaSuccess, 1.0
+
+    def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> Any:
+        def copy() -> None:
+            for address in (target, source):
+                assert self.memory[address].nbytes == size
+            ctypes.memmove(target, source, size)
+
+        self.streams[stream].add(copy)
+        return (Error.cudaSuccess,)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: int) -> Any:
+        queue = self.streams[stream]
+        queue.enter([])
+        self.capturing = True
+        self.made["captures"] += 1
+        return (Error.cudaSuccess,)
+
+    def cudaStreamEndCapture(self, stream: int) -> Any:
+        queue = self.streams[stream]
+        ops, self.capturing = queue.capture, False
+        joined = {queue.last, *queue.last.ancestors()} if queue.last else set()
+        for one in self.streams.values():
+            if one.capture is ops:
+                one.leave()
+        if not set(ops) <= joined:
+            return Error.cudaErrorStreamCaptureUnjoined, None
+        number = self._new("template")
+        self.graphs[number] = ops
+        return Error.cudaSuccess, number
+
+    def cudaGraphInstantiate(self, template: int, flags: int) -> Any:
+        number = self._new("graph")
+        self.graphs[number] = self.graphs[template]
+        return Error.cudaSuccess, number
+
+    def cudaGraphDestroy(self, template: int) -> Any:
+        self.live["template"].remove(template)
+        return (Error.cudaSuccess,)
+
+    def cudaGraphExecDestroy(self, graph: int) -> Any:
+        self.live["graph"].remove(graph)
+        return (Error.cudaSuccess,)
+
+    def cudaGraphLaunch(self, graph: int, stream: int) -> Any:
+        assert graph in self.live["graph"]
+        self.made["launches"] += 1
+        queue = self.streams[stream]
+        root = queue.add(lambda: None)
+        copies: dict[Op, Op] = {}
+        for op in self.graphs[graph]:
+            copies[op] = Op(op.work, [root, *(copies[one] for one in op.before)], op.scratch)
+        queue.waits = list(copies.values())
+        return (Error.cudaSuccess,)
+
+    # how work runs
+
+    def _run(self, target: Op) -> None:
+        """All that ``target`` waits for, and nothing else, in any order that the waits allow."""
+        with self.lock:
+            todo = [op for op in {target, *target.ancestors()} if not op.done]
+            while todo:
+                ready = [op for op in todo if all(one.done for one in op.before)]
+                op = self.order.choice(ready)
+                todo.remove(op)
+                if op.scratch:
+                    user = self.running.get(op.scratch)
+                    assert user is None or user in op.ancestors(), "two at once in one block of scratch memory"
+                    self.running[op.scratch] = op
+                op.work()
+                op.done = True
+
+    def array(self, address: int, dtype: Any, shape: tuple[int, ...]) -> Any:
+        block = self.memory[address]
+        return block[: np.prod(shape, dtype=int) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+
+
+class FakeTensorRT:
+    """Takes the place of the module ``tensorrt`` or ``tensorrt_rtx``. rtx: contexts come from a runtime config."""
+
+    __version__ = "99.1"
+
+    def __init__(self, gpu: FakeGpu, *, rtx: bool = False) -> None:
+        self.gpu, self.rtx = gpu, rtx
+        self.capturable = True
+        self.fails_in_capture = False
+        self.contexts_made = 0
+        self.scratch_per_pixel = 10
+        self.compiled: list[bytes] = []
+
+        class Severity(IntEnum):
+            INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+        self.ILogger = type("ILogger", (), {"Severity": Severity})
+        self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
+        self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+        self.Runtime = lambda log: FakeRuntime(self, log)
+
+
+@dataclass
+class FakeRuntime:
+    trt: FakeTensorRT
+    log: Any
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not plan.startswith(PLAN):
+            self.log.log(self.trt.ILogger.Severity.ERROR, "magic tag does not match")
+            return None
+        return FakeEngine(self.trt, self.log, plan.removeprefix(PLAN))
+
+
+class FakeEngine:
+    def __init__(self, trt: FakeTensorRT, log: Any, graph: bytes) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.trt, self.log = trt, log
+        self.session = ort.InferenceSession(graph, options)
+        self.inputs = [node.name for node in self.session.get_inputs()]
+        nodes = [*self.session.get_inputs(), *self.session.get_outputs()]
+        names = {"tensor(float)": ("FLOAT", "f4"), "tensor(float16)": ("HALF", "f2"), "tensor(int32)": ("INT32", "i4")}
+        self.types = {node.name: names[node.type] for node in nodes}
+        self.num_io_tensors = len(nodes)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.types)[index]
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return SimpleNamespace(name=self.types[name][0])
+
+    def get_tensor_location(self, name: str) -> Any:
+        return SimpleNamespace(name="DEVICE")
+
+    def create_runtime_config(self) -> FakeConfig:
+        return FakeConfig(self.trt)
+
+    def create_execution_context(self, how: Any) -> FakeContext:
+        strategy = how.strategy if isinstance(how, FakeConfig) else how
+        assert strategy == "user"
+        assert isinstance(how, FakeConfig) == self.trt.rtx
+        self.trt.contexts_made += 1
+        if self.trt.rtx:
+            assert how.dynamic_shapes_kernel_specialization_strategy == "eager"
+            how.cache.kernels.append(b"kernel;")
+        return FakeContext(self)
+
+
+class FakeConfig:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self.trt = trt
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> Any:
+        return FakeCache(self.trt)
+
+    def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class FakeCache:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self.trt, self.kernels = trt, list[bytes]()
+
+    def deserialize(self, content: bytes) -> bool:
+        self.kernels = [content]
+        self.trt.compiled.append(content)
+        return True
+
+    def serialize(self) -> bytes:
+        return b"".join(self.kernels)
+
+
+class FakeContext:
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine, self.trt, self.gpu = engine, engine.trt, engine.trt.gpu
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.scratch: tuple[int, int] | None = None
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        return True
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        assert set(self.shapes) == set(self.engine.inputs)
+        largest = max(int(np.prod(shape)) for shape in self.shapes.values())
+        return self.trt.scratch_per_pixel * largest * len(self.shapes) ** 2  # the denoiser needs most
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self.scratch = address, size
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return name in self.engine.types
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self.trt.capturable
+
+    def execute_async_v3(self, stream: int) -> bool:
+        if self.trt.fails_in_capture and self.gpu.capturing:
+            self.engine.log.log(self.trt.ILogger.Severity.ERROR, "operation not permitted when stream is capturing")
+            return False
+        assert set(self.addresses) == set(self.engine.types)
+        assert self.scratch is not None
+        assert self.scratch[1] >= self.update_device_memory_size_for_shapes()
+        addresses, scratch = dict(self.addresses), self.scratch[0]
+
+        def work() -> None:
+            assert scratch in self.gpu.memory
+            self.gpu.made["runs"] += 1
+            types = {name: kind[1] for name, kind in self.engine.types.items()}
+            feeds = {name: self.gpu.array(addresses[name], types[name], self.shapes[name]) for name in self.shapes}
+            assert all(np.isfinite(array.astype("f4")).all() for array in feeds.values()), "read before it was written"
+            names = [name for name in types if name not in feeds]
+            for name, result in zip(names, self.engine.session.run(names, feeds), strict=True):
+                self.gpu.array(addresses[name], types[name], result.shape)[...] = result
+
+        self.gpu.streams[stream].add(work, scratch)
+        return True
