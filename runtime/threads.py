@@ -1,9 +1,11 @@
-"""How many processor cores this process may really use."""
+"""How many processor cores this process may really use, and what engines are told about threads as they are loaded."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
@@ -21,3 +23,16 @@ def usable_cores() -> int:
     except (OSError, ValueError):  # no cgroup v2, or "max": no quota
         allowed = affinity
     return max(1, min(affinity, allowed))
+
+
+@contextmanager
+def default_environment(name: str, value: str) -> Iterator[None]:
+    """The environment variable ``name`` is ``value`` inside, unless the user has set it, and gone afterwards."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]

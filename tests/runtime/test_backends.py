@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -172,3 +173,22 @@ def test_options_that_ncnn_does_not_have_are_refused(tiny_package):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --batch, --stripped: not for --target ncnn")
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_ncnn_is_told_how_long_to_spin_and_nothing_else_is(given):
+    """The environment inside and after the import, and a user's own value."""
+    code = (
+        "import os, sys, types\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'ncnn': print(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import runtime.backends.ncnn_\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    environment |= {} if given is None else {"GOMP_SPINCOUNT": given}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ([given, given] if given else ["2000", "None"])
