@@ -24,13 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class DeviceTensor:
-    """Memory on the GPU; staging: the pinned host array that it is copied from or to, and the mark that the last
-    copy has happened; made when first needed."""
+    """Memory on the GPU; staging: the pinned host array that it is copied from or to, made when first needed."""
 
     memory: cuda.DeviceMemory
     shape: tuple[int, ...]
     dtype: str
-    staging: tuple[NDArray[Any], cuda.Event] | None = None
+    staging: NDArray[Any] | None = None
 
 
 class TensorRTBackend:
@@ -50,14 +49,13 @@ class TensorRTBackend:
         return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * _BYTES[spec.dtype]), shape, spec.dtype)
 
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
-        staging, copied = self._staging(buffer)
-        copied.synchronize()  # the copy before this one may still read the staging array
+        # a copy before this one may still read the staging array: what it copies is copied over by this one
+        staging = self._staging(buffer)
         np.copyto(staging, array, casting="same_kind")
         cuda.copy_to_device(buffer.memory, staging, self._uploads)
-        copied.record(self._uploads)
 
     def download(self, buffer: DeviceTensor) -> NDArray[Any]:
-        staging, copied = self._staging(buffer)
+        staging, copied = self._staging(buffer), cuda.Event()
         cuda.copy_to_host(staging, buffer.memory, self._downloads)
         copied.record(self._downloads)
         copied.synchronize()
@@ -87,8 +85,8 @@ class TensorRTBackend:
             self._engines.close()
             del self._main, self._aside, self._uploads, self._downloads
 
-    def _staging(self, buffer: DeviceTensor) -> tuple[NDArray[Any], cuda.Event]:
+    def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
         assert buffer.dtype != "bfloat16", "the loop copies photos, noise and tables: none of them is bfloat16"
         if buffer.staging is None:
-            buffer.staging = cuda.pinned(buffer.shape, buffer.dtype), cuda.Event()
+            buffer.staging = cuda.pinned(buffer.shape, buffer.dtype)
         return buffer.staging

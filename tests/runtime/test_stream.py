@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -221,6 +222,30 @@ def test_calls_and_other_streams_go_on_between_the_frames_in_any_thread(enhancer
                 np.testing.assert_array_equal(result, one)
         for call in calls:
             np.testing.assert_array_equal(call.result(), single)
+
+
+def test_the_engine_has_one_user_at_a_time(null):
+    bind, inside, most = null.backend.bind, [], []
+
+    def counting_bind(stage, tensors, **rest):
+        call = bind(stage, tensors, **rest)
+
+        def run():
+            inside.append(stage)
+            most.append(len(inside))
+            time.sleep(0.001)
+            call()
+            inside.pop()
+
+        return run
+
+    null.backend.bind = counting_bind
+    with ThreadPoolExecutor(3) as pool:
+        streams = [pool.submit(list, null.stream([frame(0)] * 5, steps=2)) for _ in range(2)]
+        calls = [pool.submit(null, frame(0), steps=2) for _ in range(5)]
+        for future in (*streams, *calls):
+            future.result()
+    assert max(most) == 1
 
 
 def test_closing_the_enhancer_ends_its_streams_with_an_error(tiny_package):

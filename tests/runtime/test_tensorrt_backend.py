@@ -143,6 +143,19 @@ def test_a_dropped_shape_gives_its_memory_back(machine, package):
         assert len(machine.gpu.live["graph"]) == 2
 
 
+def test_a_large_photos_memory_goes_with_it(machine, package):
+    build_engines(package)
+    with Enhancer.open(package, backend="tensorrt") as enhancer:
+        used = []
+        for large in (False, True):
+            if large:
+                enhancer(photo(128, 128), steps=1)
+            for size in ((16, 16), (24, 16), (16, 24)):
+                enhancer(photo(*size), steps=1)
+            used.append(machine.gpu.device_bytes())
+        assert used[0] == used[1]
+
+
 def test_scratch_memory_is_one_block_for_the_stages_and_one_for_the_hfrms(machine, package):
     build_engines(package)
     with Enhancer.open(package, backend="tensorrt") as enhancer:
@@ -167,6 +180,26 @@ def test_where_the_library_cannot_capture_the_parts_run_in_order_and_it_is_said(
             "pad", "upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download", "crop",
         ]  # fmt: skip
         assert enhancer.step_timings == [1.0] * 4
+
+
+def test_a_call_outside_the_sequence_does_not_disturb_it(machine, package, reference):
+    """The shape's context is shared: such a call leaves it with a scratch block of its own, gone with the call."""
+    machine.trt.capturable = False
+    build_engines(package)
+    expected = reference(photo(), steps=2)
+    with Enhancer.open(package, backend="tensorrt") as enhancer:
+        enhancer(photo(), steps=2)
+        backend = enhancer.backend
+        specs = enhancer.manifest.stage("hfrm0").tensors
+        buffers = {name: backend.buffer(spec, spec.resolve(1, 48, 72)) for name, spec in specs.items()}
+        backend.upload(buffers["details0"], np.zeros(buffers["details0"].shape, np.float32))
+        backend._uploads.synchronize()
+        call = backend.bind("hfrm0", buffers)
+        call()
+        backend._main.stream.synchronize()
+        assert np.isfinite(backend.download(buffers["restored0"])).all()
+        del call
+        np.testing.assert_array_equal(enhancer(photo(), steps=2), expected)
 
 
 def test_a_capture_that_fails_is_an_error_with_the_librarys_words(machine, package, reference):
