@@ -30,7 +30,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a file for one photo (its suffix says the format), a folder for several (names and formats are kept)",
     )
     parser.add_argument(
-        "--backend", default="onnxruntime", metavar="NAME", help="onnxruntime (default), openvino, auto"
+        "--backend",
+        default="onnxruntime",
+        metavar="NAME",
+        help="onnxruntime (default), openvino, ncnn, tensorrt, tensorrt-rtx, auto",
     )
     parser.add_argument(
         "--provider", action="append", metavar="NAME", help="onnxruntime execution provider (default: CPU)"

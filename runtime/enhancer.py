@@ -60,7 +60,8 @@ class Enhancer:
     ) -> Enhancer:
         """Open the package directory ``package``; nothing is built or downloaded.
 
-        backend: ``onnxruntime``, ``openvino``, or ``auto``, the fastest that is here. providers: onnxruntime's
+        backend: ``onnxruntime``, ``openvino``, ``ncnn``, ``tensorrt`` or ``tensorrt-rtx`` (the last three run engines
+        built by ``python -m export.engine``), or ``auto``, the fastest that is here. providers: onnxruntime's
         execution providers or OpenVINO's devices, most wanted first (default: the CPU).
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
