@@ -64,8 +64,8 @@ def _load(target: str) -> Any:
 def _install(target: str) -> str:
     if target == "tensorrt" and is_jetson():
         return (
-            "on a Jetson TensorRT comes from apt: `sudo apt install python3-libnvinfer`, and the environment has to "
-            "see it: `python3 -m venv --system-site-packages`."
+            "on a Jetson TensorRT comes from apt: `sudo apt install python3-libnvinfer-dev`, and the environment has "
+            "to see it: `python3 -m venv --system-site-packages`."
         )
     return f"`pip install {target}`."
 

@@ -1,0 +1,27 @@
+"""Fixtures of the TensorRT backend's tests."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from types import ModuleType
+
+import pytest
+from tensorrt_machine import GPU, Machine, forget_modules
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    found = Machine()
+    forget_modules()
+    monkeypatch.setattr("runtime.gpu.current_gpu", lambda: GPU)
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = found.gpu.cudart
+    for name, module in {"cuda": ModuleType("cuda"), "cuda.bindings": bindings}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "tensorrt", found.trt)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", found.rtx)
+    yield found
+    gc.collect()
+    assert found.gpu.nothing_left(), "something was never given back"
+    forget_modules()
