@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 SCRIPT = """
 import sys
 import numpy as np
@@ -30,7 +29,7 @@ with Enhancer.open(sys.argv[1], backend=sys.argv[2]) as enhancer:
 """
 
 
-@pytest.mark.parametrize("backend", ("onnxruntime", "openvino", "ncnn"))
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
 def test_memory_is_flat_over_300_photos_of_alternating_sizes(ready_package, backend):
     root = Path(__file__).parent.parent.parent
     command = [sys.executable, "-c", SCRIPT, str(ready_package), backend]
