@@ -40,6 +40,8 @@ class Enhancer:
         self.timings: dict[str, float] = {}
         """Milliseconds of the last call, by part: pad, upload, dwt, hfrm0.., denoiser (all steps), idwt, download,
         crop."""
+        self.step_timings: list[float] = []
+        """Milliseconds of each denoiser step of the last call; their sum is ``timings["denoiser"]``."""
         self._programs: OrderedDict[tuple[int, int, int], Program] = OrderedDict()
         self._steps: dict[tuple[str, int], Steps] = {}
         self._closed = False
@@ -106,7 +108,9 @@ class Enhancer:
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         self.timings = {"pad": (perf_counter_ns() - started) / 1e6}
-        output = self._program(len(photos), *image.shape[2:]).run(image, x_t, table, self.timings)
+        program = self._program(len(photos), *image.shape[2:])
+        output = program.run(image, x_t, table, self.timings)
+        self.step_timings = program.step_timings
         started = perf_counter_ns()
         if not np.isfinite(output).all():
             raise EngineError(

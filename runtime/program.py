@@ -58,6 +58,8 @@ class Program:
         for k in levels:
             tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
             self._before.append((f"hfrm{k}", backend.bind(f"hfrm{k}", tensors)))
+        self.step_timings: list[float] = []
+        """Milliseconds of each denoiser step of the last run."""
         self._after = [backend.bind("idwt", {"x_0": x, **restored, "image": self._output}) for x in self._x]
         self._loops: dict[int, list[Call]] = {}
 
@@ -96,9 +98,10 @@ class Program:
         for name, call in self._before:
             call()
             clock.lap(name)
+        self.step_timings = []
         for call in self._loop(steps):
             call()
-        clock.lap("denoiser")
+            self.step_timings.append(clock.lap("denoiser"))
         self._after[len(steps.rows) % 2]()
         clock.lap("idwt")
         output = self._backend.download(self._output)
@@ -110,7 +113,10 @@ class _Clock:
     def __init__(self, timings: dict[str, float]) -> None:
         self._timings, self._last = timings, perf_counter_ns()
 
-    def lap(self, name: str) -> None:
+    def lap(self, name: str) -> float:
+        """Add the milliseconds since the last lap to ``name``; return them."""
         now = perf_counter_ns()
-        self._timings[name] = self._timings.get(name, 0.0) + (now - self._last) / 1e6
+        elapsed = (now - self._last) / 1e6
+        self._timings[name] = self._timings.get(name, 0.0) + elapsed
         self._last = now
+        return elapsed
