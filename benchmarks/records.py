@@ -88,8 +88,9 @@ def check_same(path: Path, records: list[Record], machine: Mapping[str, Any], se
             if found != here:
                 names = sorted(name for name in {*found, *here} if found.get(name) != here.get(name))
                 told = "; ".join(f"{name}: {found.get(name)!r} there, {here.get(name)!r} here" for name in names)
+                other = "on another machine" if what == "machine" else "with other settings"
                 cure = "choose another -o" if what == "machine" else "give the same options, or choose another -o"
-                raise InputError(f"{path}: made with another {what} ({told}); {cure}.")
+                raise InputError(f"{path}: made {other} ({told}); {cure}.")
 
 
 def _read(path: Path) -> bytes:
