@@ -73,8 +73,8 @@ def driver_version(proc: Path = Path("/proc/driver/nvidia/version")) -> str | No
         text = proc.read_text()
     except OSError:
         return None
-    match = re.search(r"Kernel Module\D*([\d.]+)", text)
-    return match[1] if match else None
+    match = re.search(r"\b\d{3,}\.\d+(?:\.\d+)?\b", text)
+    return match[0] if match else None
 
 
 def power_mode() -> str | None:

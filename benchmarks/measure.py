@@ -60,7 +60,11 @@ class Bench:
         names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         self._count += 1
         with WorkerProcess(self.folder, f"probe{self._count}", dict.fromkeys(names, str(cores))) as worker:
-            return worker.ask("gemm")
+            try:
+                return worker.ask("gemm")
+            except WorkerError as error:  # the times are worth keeping without it
+                self.progress.note(f"the GEMM probe failed, no share of the peak: {error}")
+                return {"cpu": {}, "cuda": None, "how": f"failed: {error}"}
 
     def photo(self, config: Config) -> Path:
         """The photo of the configuration's size, as a .npy file."""
@@ -104,7 +108,10 @@ class Bench:
                     self.progress.note(f"failed: {one.config.label}: {one.failed}")
             self._rounds(measurements, workers)
             for index, worker in workers.items():
-                self._finish(measurements[index], worker)
+                try:
+                    self._finish(measurements[index], worker)
+                except WorkerError as error:
+                    measurements[index].failed = str(error)
         return measurements
 
     def _open(self, one: Measurement, worker: WorkerProcess, picture: Path, stack: ExitStack) -> None:

@@ -166,8 +166,8 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     axes.grid(axis="y", alpha=0.3)
     _legend(axes)
     return (
-        f"Share of the machine's peak with {shares[0]['steps']} steps: multiply-adds of the graphs by time, against the "
-        "GEMM probe of the same run in the same number type. An engine that needs fewer multiplications (Winograd) can "
+        f"Share of the machine's peak with {shares[0]['steps']} steps: multiply-adds of the graphs by time, against "
+        "the GEMM probe of the same run and number type. An engine that needs fewer multiplications (Winograd) can "
         "pass 100 %."
     )
 

@@ -193,7 +193,8 @@ def _higher(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """The higher peak of two probes: whatever disturbed one made it lower."""
     found: dict[str, Any] = {"how": f"{a['how']}; the best before and after"}
     for device in ("cpu", "cuda"):
-        found[device] = a[device] and {kind: max(rate, b[device][kind]) for kind, rate in a[device].items()}
+        one, other = a[device] or {}, b[device] or {}
+        found[device] = {kind: max(rate, other.get(kind, 0.0)) for kind, rate in one.items()} or None
     return found
 
 

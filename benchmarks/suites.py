@@ -15,6 +15,12 @@ from .process import ROOT
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
 _PRECISIONS = ("fp32", "fp16", "bf16")
+_TORCH = "import torch; print(torch.cuda.is_available())"
+# A provider that is listed may not load: only a session tells.
+_ONNXRUNTIME = (
+    "import onnxruntime; from runtime.doctor_checks import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
+    "print(onnxruntime.InferenceSession(CONV_GRAPH, providers=[cuda]).get_providers()[0] == cuda)"
+)
 _TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target, which is a backend too -> module
 
 
@@ -29,7 +35,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
         )
     targets = [target for target, module in _TARGETS.items() if importlib.util.find_spec(module) is not None]
     backends = targets[:1]
-    if _has_cuda("import onnxruntime; print('CUDAExecutionProvider' in onnxruntime.get_available_providers())"):
+    if _has_cuda(_ONNXRUNTIME):
         backends.append("onnxruntime:CUDA")
     if not backends:
         raise BackendUnavailableError(
@@ -40,7 +46,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
     for path in paths if targets else []:
         build_engines(path, targets[0])
     words = [*map(str, paths), "--backend", *backends, "--size", *STANDARD_SIZES, "-o", str(output)]
-    if _has_cuda("import torch; print(torch.cuda.is_available())"):
+    if _has_cuda(_TORCH):
         words += ["--baseline", "pytorch"]
     return words
 

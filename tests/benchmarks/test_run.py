@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -198,15 +196,18 @@ def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
     assert sizes([], 10) == []
 
 
-def test_the_command_is_gone_when_it_is_interrupted(tiny_package, tmp_path):
-    given = [tiny_package, "--size", "64x48", "--rounds", "500", "-o", tmp_path / "r.jsonl"]
+def test_an_interrupted_command_ends_at_once_and_takes_its_workers_along(tiny_package, tmp_path):
+    given = [tiny_package, "--size", "64x48", "--rounds", "5000", "-o", tmp_path / "r.jsonl"]
     process = subprocess.Popen(words(*given), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while "in turns" not in process.stderr.readline():
-        assert process.poll() is None
-    os.kill(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    try:
+        while "in turns" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a shell's background jobs are deaf to
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "error: interrupted" in said
     assert not workers_of(process.pid)
-    assert json.dumps(read_records(tmp_path / "r.jsonl")) == "[]"
+    assert read_records(tmp_path / "r.jsonl") == []
