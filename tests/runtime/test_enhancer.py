@@ -198,6 +198,13 @@ def test_timings_name_every_part(enhancer):
     assert min(enhancer.step_timings) > 0
 
 
+def test_every_step_is_timed(enhancer):
+    enhancer(dark(16, 16), steps=4)
+    enhancer(dark(16, 16), steps=2)
+    assert len(enhancer.step_timings) == 2
+    assert sum(enhancer.step_timings) == pytest.approx(enhancer.timings["denoiser"])
+
+
 def test_a_graph_with_other_tensors_than_the_manifest_says_is_refused(tiny_package, tmp_path):
     package = tmp_path / "package"
     shutil.copytree(tiny_package, package)

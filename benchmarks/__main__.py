@@ -1,0 +1,6 @@
+from runtime.command import run_command
+
+from .cli import main
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,85 @@
+"""``python -m benchmarks``: speed, memory and fidelity of packages, in turns, into a file of JSON Lines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.command import Parser
+from runtime.errors import InputError
+
+BASELINES = ("pytorch", "naive-onnx")
+SUITES = ("gpu",)
+_ROUNDS, _QUICK_ROUNDS = 10, 3
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Time packages in turns (A B A B), with memory and fidelity, one JSON record a configuration. A "
+        "second call with the same options resumes.",
+    )
+    parser.add_argument("packages", nargs="*", type=Path, metavar="PACKAGE")
+    parser.add_argument("-o", dest="output", type=Path, default=Path("results.jsonl"), metavar="FILE",
+                        help="default: results.jsonl")  # fmt: skip
+    parser.add_argument("--size", nargs="+", action="extend", default=[], metavar="WxH",
+                        help="default: 600x400, 1280x720, 1920x1080, 2560x1440, 3840x2160")  # fmt: skip
+    parser.add_argument("--backend", nargs="+", action="extend", default=[], metavar="NAME",
+                        help="NAME or NAME:PROVIDER, default: onnxruntime")  # fmt: skip
+    parser.add_argument("--steps", nargs="+", action="extend", type=int, default=[], metavar="N",
+                        help="default: the package's own, 10")  # fmt: skip
+    parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
+    parser.add_argument("--baseline", nargs="+", action="extend", choices=BASELINES, default=[],
+                        help="PyTorch eager, autocast, torch.compile; plainly traced graphs")  # fmt: skip
+    parser.add_argument("--checkpoint", nargs="+", action="extend", type=Path, default=[], metavar="FILE",
+                        help="what a package was built from, for --baseline (default: the bundled one)")  # fmt: skip
+    parser.add_argument("--photo", type=Path, metavar="PATH", help="a photo, or a folder of them (default: synthetic)")
+    parser.add_argument("--reference", type=Path, metavar="PATH",
+                        help="what --photo should become: scored where a photo's own size is measured")  # fmt: skip
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"default: {_ROUNDS}; {_QUICK_ROUNDS} with --quick")
+    parser.add_argument("--quick", action="store_true",
+                        help="320x240 and 600x400, few rounds, no torch.compile: minutes on two cores")  # fmt: skip
+    parser.add_argument(
+        "--suite",
+        choices=SUITES,
+        help="gpu: build what is missing (of the bundled checkpoint without PACKAGE) and run the whole matrix",
+    )
+    args = parser.parse_args(argv)
+    if not args.packages and not args.suite:
+        parser.error("no PACKAGE was given")
+    if args.rounds is None:
+        args.rounds = _QUICK_ROUNDS if args.quick else _ROUNDS
+    if args.rounds < 1:
+        parser.error("--rounds is a number from 1 up")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    limit_s = None
+    if args.suite:
+        from .suites import GPU_LIMIT_S, gpu_arguments
+
+        args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
+
+    from export.profiles import parse_size
+
+    from .photos import Photos
+    from .plan import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
+
+    packages = open_packages(args.packages)
+    sizes = [parse_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]
+    photos = Photos.find(args.photo, args.reference)
+    photos.check()
+    backends = args.backend or ["onnxruntime"]
+    configs = [
+        *package_configs(packages, sizes, backends, args.steps, args.sampler),
+        *baseline_configs(args.baseline, packages, sizes, args.steps, args.sampler, args.checkpoint, quick=args.quick),
+    ]
+    if args.checkpoint and not args.baseline:
+        raise InputError("--checkpoint is for --baseline, which was not given; leave it out.")
+
+    from .run import run
+
+    return run(args.output, configs, photos, args.rounds, limit_s)

@@ -1,0 +1,78 @@
+"""The baseline ``naive-onnx``: plainly traced graphs in onnxruntime sessions with default options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from runtime.image import to_pixels, to_tensor
+from runtime.package import Package
+
+from .naive_trace import UNROLLED
+from .runners import Job, Laps, Photo, noise
+
+Array = NDArray[np.float32]
+
+
+class NaiveRunner:
+    """``stages``: one ``session.run`` a stage and step, DDIM in numpy between them. ``unrolled``: one graph with the
+    whole loop. Every tensor between two runs is a numpy array on the host."""
+
+    name, why = "onnxruntime", ""
+
+    def __init__(self, job: Job) -> None:
+        ort.set_default_logger_severity(3)
+        folder = Path(job.traces)
+        self._sessions = {path.stem: ort.InferenceSession(path) for path in sorted(folder.glob("*.onnx"))}
+        self._unrolled = job.variant == UNROLLED
+        self._manifest = Package.open(job.package).manifest
+        self._steps = job.steps
+        self.stages: dict[str, float] = {}
+        self.step_ms: list[float] = []
+
+    def run(self, photo: Photo) -> Photo:
+        laps, steps = Laps(), Laps()
+        height, width, _ = photo.shape
+        image = to_tensor(photo[None], self._manifest.pad_multiple)
+        x_t = noise(self._manifest.levels, image)
+        laps.lap("pad")
+        if self._unrolled:
+            (bright,) = self._run(UNROLLED, image, x_t)
+            laps.lap("graph")
+        else:
+            x_cond, *details = self._run("dwt", image)
+            laps.lap("dwt")
+            restored = []
+            for level, bands in enumerate(details):
+                restored += self._run(f"hfrm{level}", bands)
+                laps.lap(f"hfrm{level}")
+            steps = Laps()
+            x_0 = self._sample(x_cond, x_t, steps)
+            laps.lap("denoiser")
+            (bright,) = self._run("idwt", x_0, *restored)
+            laps.lap("idwt")
+        pixels: Photo = to_pixels(bright, height, width, photo.dtype)[0]
+        laps.lap("crop")
+        self.stages, self.step_ms = laps.ms, list(steps.ms.values())
+        return pixels
+
+    def _sample(self, x_cond: Array, x: Array, laps: Laps) -> Array:
+        """DDIM with eta = 0, written out."""
+        stride = self._manifest.num_train_timesteps // self._steps
+        alphas = np.asarray(self._manifest.alphas_cumprod, np.float32)
+        for t in reversed(range(0, self._manifest.num_train_timesteps, stride)):
+            alpha, alpha_next = alphas[t], alphas[t - stride] if t else np.float32(1)
+            (eps,) = self._run("unet", np.concatenate((x_cond, x), axis=1), np.array([t]))
+            x_0 = (x - eps * np.sqrt(1 - alpha)) / np.sqrt(alpha)
+            x = np.sqrt(alpha_next) * x_0 + np.sqrt(1 - alpha_next) * eps
+            laps.lap(str(t))
+        return x
+
+    def _run(self, name: str, *inputs: NDArray[np.generic]) -> list[Array]:
+        session = self._sessions[name]
+        names = [node.name for node in session.get_inputs()]
+        found: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
+        return found

@@ -1,0 +1,68 @@
+"""The baseline ``pytorch``: the project's PyTorch model as a PyTorch user would run it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from export.checkpoint import load_checkpoint
+from runtime.image import to_pixels, to_tensor
+from runtime.threads import usable_cores
+
+from .runners import Job, Laps, Photo, noise
+
+
+class PyTorchRunner:
+    """Eager mode in float32, eager mode under autocast, or with the UNet compiled by ``torch.compile`` (the first
+    photo compiles). On the GPU where this build of torch sees one, else on the CPU."""
+
+    why = ""
+
+    def __init__(self, job: Job) -> None:
+        torch.set_num_threads(usable_cores())
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = load_checkpoint(job.checkpoint).model().to(self._device)
+        mode, _, precision = job.variant.partition(" ")
+        if mode == "compile":
+            # Not the HFRMs: torch 2.13's compiler takes their row attention for another form and fails on its shapes.
+            self._model.Unet.compile()
+        self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self._steps = job.steps
+        self.name = f"{self._device} {job.variant}"
+        self.stages: dict[str, float] = {}
+        self.step_ms: list[float] = []
+
+    def run(self, photo: Photo) -> Photo:
+        model, laps = self._model, Laps()
+        height, width, _ = photo.shape
+        padded = to_tensor(photo[None], model.arch.pad_multiple)
+        laps.lap("pad")
+        with torch.inference_mode(), self._precision(), self._on_device():
+            image = torch.from_numpy(padded).to(self._device)
+            x_t = torch.from_numpy(noise(model.arch.levels, padded)).to(self._device)
+            laps.lap("upload")
+            x_cond, details = model.split(image)
+            laps.lap("dwt")
+            restored = []
+            for level, (hfrm, bands) in enumerate(zip(model.hfrms, details, strict=True)):
+                restored.append(hfrm(bands).float())
+                laps.lap(f"hfrm{level}")
+            x_0 = model.sample(x_cond, x_t, self._steps)
+            laps.lap("denoiser")
+            bright = model.merge(x_0, restored)
+            laps.lap("idwt")
+            output = bright.float().cpu().numpy()  # waits for the GPU
+        laps.lap("download")
+        pixels: Photo = to_pixels(output, height, width, photo.dtype)[0]
+        laps.lap("crop")
+        # A GPU's stages are only enqueued by their calls: their laps would say nothing.
+        self.stages = laps.ms if self._device == "cpu" else {}
+        return pixels
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._autocast is None else torch.autocast(self._device, self._autocast)
+
+    def _on_device(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._device == "cpu" else torch.device(self._device)

@@ -1,0 +1,124 @@
+"""The results file: one JSON object a line, written whole and synced, never rewritten."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from runtime.errors import InputError
+
+SCHEMA = 1
+Record = dict[str, Any]
+
+
+def digest(content: object) -> str:
+    """16 hex digits that stand for ``content``."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_records(path: str | os.PathLike[str]) -> list[Record]:
+    """Every whole record of a results file. Raises InputError; a torn last line is left out."""
+    return _parse(Path(path), _read(Path(path)))[0]
+
+
+class ResultsFile:
+    """A results file that is open for appending, by one process alone.
+
+    ``records`` is what it holds. ``torn`` is the beginning of the last line that was cut short when a run was killed,
+    or ""; that line is dropped from the file. Raises InputError when the file cannot be written, belongs to a run
+    that goes on, or is no results file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import fcntl
+
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another -o.") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            content = _read(path)
+            self.records, end = _parse(path, content)
+            self.torn = content[end:].decode(errors="replace")[:60]
+            if self.torn:
+                os.ftruncate(self._descriptor, end)
+        except BlockingIOError as error:
+            self.close()
+            raise InputError(f"{path}: another run writes to it; wait for it, or choose another -o.") from error
+        except (InputError, OSError):
+            self.close()
+            raise
+
+    def append(self, record: Record) -> None:
+        """Add a record: on the disk when this returns."""
+        line = json.dumps({"schema": SCHEMA, **record}, allow_nan=False) + "\n"
+        content = line.encode()
+        written = os.write(self._descriptor, content)
+        if written != len(content):
+            raise InputError(f"{self.path}: the disk is full; free some space and run again, it resumes.")
+        os.fsync(self._descriptor)
+        self.records.append(json.loads(line))
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def check_same(path: Path, records: list[Record], machine: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to add to records of another machine, of other library versions or of other settings: their numbers
+    could not be compared. machine: of ``machine.fingerprint``. Raises InputError."""
+    for record in records:
+        for what, found, here in (
+            ("machine", record["fingerprint"], machine),
+            ("settings", record["settings"], settings),
+        ):
+            if found != here:
+                names = sorted(name for name in {*found, *here} if found.get(name) != here.get(name))
+                told = "; ".join(f"{name}: {found.get(name)!r} there, {here.get(name)!r} here" for name in names)
+                other = "on another machine" if what == "machine" else "with other settings"
+                cure = "choose another -o" if what == "machine" else "give the same options, or choose another -o"
+                raise InputError(f"{path}: made {other} ({told}); {cure}.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the name.") from error
+
+
+def _parse(path: Path, content: bytes) -> tuple[list[Record], int]:
+    """(records, where the last whole line ends)."""
+    records: list[Record] = []
+    end = content.rfind(b"\n") + 1
+    for number, line in enumerate(content[:end].splitlines(), 1):
+        try:
+            record = json.loads(line)
+            if record["schema"] != SCHEMA:
+                raise ValueError(f"schema {record['schema']!r}, not {SCHEMA}")
+            if not all(isinstance(record[name], kind) for name, kind in _ALWAYS.items()):
+                raise ValueError("a field is missing")
+        except (ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(
+                f"{path}: line {number} is no record of `python -m benchmarks` ({reason}); choose another file, or "
+                "delete that line."
+            ) from error
+        records.append(record)
+    return records, end
+
+
+_ALWAYS = {"id": str, "subject": dict, "size": list, "steps": int, "fingerprint": dict, "settings": dict}

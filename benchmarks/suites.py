@@ -1,0 +1,76 @@
+"""``--suite gpu``: build what is missing for this machine's GPU, then say what to measure."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.errors import BackendUnavailableError, EngineError
+
+from .plan import STANDARD_SIZES
+from .process import ROOT
+
+GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
+_PRECISIONS = ("fp32", "fp16", "bf16")
+_TORCH = "import torch; print(torch.cuda.is_available())"
+# A provider that is listed may not load: only a session tells.
+_ONNXRUNTIME = (
+    "import onnxruntime; from runtime.doctor_checks import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
+    "print(onnxruntime.InferenceSession(CONV_GRAPH, providers=[cuda]).get_providers()[0] == cuda)"
+)
+_TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target, which is a backend too -> module
+
+
+def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
+    """The command line of the suite. Builds packages (of the bundled checkpoint, unless ``packages`` names others)
+    and engines that are not there. Raises BackendUnavailableError or EngineError."""
+    from runtime.gpu import current_gpu
+
+    if current_gpu() is None:
+        raise BackendUnavailableError(
+            "--suite gpu: no NVIDIA GPU is visible here; `python -m runtime.doctor` says why."
+        )
+    targets = [target for target, module in _TARGETS.items() if importlib.util.find_spec(module) is not None]
+    backends = targets[:1]
+    if _has_cuda(_ONNXRUNTIME):
+        backends.append("onnxruntime:CUDA")
+    if not backends:
+        raise BackendUnavailableError(
+            "--suite gpu: neither TensorRT nor onnxruntime-gpu is installed; `pip install '.[tensorrt]'` (on a Jetson: "
+            "apt, see docs/engines.md)."
+        )
+    paths = list(packages) or [build_package(precision) for precision in _PRECISIONS]
+    for path in paths if targets else []:
+        build_engines(path, targets[0])
+    words = [*map(str, paths), "--backend", *backends, "--size", *STANDARD_SIZES, "-o", str(output)]
+    if _has_cuda(_TORCH):
+        words += ["--baseline", "pytorch"]
+    return words
+
+
+def build_package(precision: str) -> Path:
+    """The bundled checkpoint's package in ``build/``, built if it is not there."""
+    path = Path("build") / f"diffll-{precision}"
+    if not path.exists():
+        _command("export.build", "--precision", precision, "-o", str(path))
+    return path
+
+
+def build_engines(package: Path, target: str) -> None:
+    """Engines for every photo up to the largest standard size; what is there already is kept."""
+    _command("export.engine", str(package), "--target", target, "--size", "1920x1080", "--max-size", STANDARD_SIZES[-1])
+
+
+def _command(module: str, *words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, *words], check=False)
+    if done.returncode:
+        raise EngineError(f"--suite gpu: `python -m {module} {' '.join(words)}` failed; see above.")
+
+
+def _has_cuda(code: str) -> bool:
+    """Asked in another process: a library that has loaded CUDA would stay in this one."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "True"

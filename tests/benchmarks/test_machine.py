@@ -1,0 +1,139 @@
+"""What the machine is, on made-up machines; the GPU's memory, by a made-up library; the probe and the GPU suite."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import probe, suites
+from benchmarks.device_memory import DeviceMemory
+from benchmarks.machine import driver_version, fingerprint, free_memory_bytes, moment, power_mode, words
+from runtime import gpu
+from runtime.errors import BackendUnavailableError, EngineError
+
+NVML = """
+#include <string.h>
+static unsigned long long used = 100;
+int nvmlInit_v2(void) { return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **device) { *device = (void *)0x10; return i != 0; }
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+  if (device != (void *)0x10) return 1;
+  memory[0] = 1000; memory[1] = 1000 - used; memory[2] = used;
+  return 0;
+}
+void use(unsigned long long bytes) { used = bytes; }
+"""
+
+
+def write(root: Path, name: str, text: str) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_the_fingerprint_holds_what_results_depend_on():
+    found = fingerprint()
+    assert found["cores_used"] >= 1
+    assert {"numpy", "onnxruntime", "onnx", "torch"} <= set(found["libraries"])
+    assert "cores used" in words(found)
+    assert found == fingerprint()
+
+
+def test_clocks_of_a_jetson(tmp_path):
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1510400\n")
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "schedutil\n")
+    write(tmp_path, "sys/class/devfreq/17000000.gpu/cur_freq", "1020000000\n")
+    found = moment(tmp_path)
+    assert found.pop("load") >= 0
+    assert found == {"cpu_khz": 1510400, "cpu_governor": "schedutil", "gpu_hz": 1020000000}
+    assert set(moment(tmp_path / "nowhere")) == {"load"}
+
+
+def test_the_power_mode_is_what_nvpmodel_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert power_mode() is None
+    write(tmp_path, "nvpmodel", "#!/bin/sh\necho 'NV Power Mode: MAXN_SUPER'\necho 2\n").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert power_mode() == "MAXN_SUPER"
+
+
+def test_the_driver_version_is_the_kernel_modules(tmp_path):
+    line = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build\n"
+    assert driver_version(write(tmp_path, "version", line)) == "570.124.06"
+    assert driver_version(tmp_path / "nowhere") is None
+
+
+def test_free_memory_is_what_a_container_leaves(tmp_path):
+    meminfo = write(tmp_path, "meminfo", "MemTotal: 999 kB\nMemAvailable:    4096 kB\n")
+    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
+    write(tmp_path, "memory.current", str(1 << 20))
+    write(tmp_path, "memory.max", "max\n")
+    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
+    write(tmp_path, "memory.max", str(3 << 20))
+    assert free_memory_bytes(meminfo, tmp_path) == 2 << 20
+    assert free_memory_bytes(tmp_path / "nowhere") is None
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_the_devices_peak_is_the_growth_since_the_start(tmp_path):
+    import ctypes
+
+    source, library = write(tmp_path, "nvml.c", NVML), tmp_path / "libnvml.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    memory = DeviceMemory(str(library))
+    assert memory.here
+    assert (memory.used(), memory.free()) == (100, 900)
+    memory.start()
+    ctypes.CDLL(str(library)).use(700)
+    assert memory.stop() == 600
+
+
+def test_without_the_library_the_devices_memory_is_not_known(tmp_path):
+    memory = DeviceMemory(str(tmp_path / "libnvml.so"))
+    memory.start()
+    assert not memory.here
+    assert memory.stop() is None
+
+
+def test_the_probe_multiplies_on_every_path(monkeypatch):
+    monkeypatch.setattr(probe, "_SIDE", 128)
+    found = probe.probe()
+    assert found["cpu"]["float32"] > 0
+    assert found["how"].startswith("cpu float32: numpy, 128 x 128")
+    assert probe.onnxruntime_gflops("CPUExecutionProvider", "float32", 64) > 0
+
+
+def test_the_gpu_suite_names_a_missing_gpu(monkeypatch):
+    monkeypatch.setattr(gpu, "current_gpu", lambda: None)
+    with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU is visible here"):
+        suites.gpu_arguments([], Path("r.jsonl"))
+
+
+def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monkeypatch, tmp_path):
+    from benchmarks.cli import parse_args
+
+    built: list[tuple[str, ...]] = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build/diffll-fp16").mkdir(parents=True)
+    monkeypatch.setattr(gpu, "current_gpu", lambda: gpu.Gpu("Some GPU", "9.0", False, "13.0"))
+    monkeypatch.setattr(suites, "_TARGETS", {"tensorrt": "json"})
+    monkeypatch.setattr(suites, "_has_cuda", lambda code: "onnxruntime" in code)
+    monkeypatch.setattr(suites, "_command", lambda *words: built.append(words))
+    args = parse_args(suites.gpu_arguments([], Path("r.jsonl")))
+    assert [words[0] for words in built] == ["export.build"] * 2 + ["export.engine"] * 3
+    assert built[0][1:] == ("--precision", "fp32", "-o", "build/diffll-fp32")
+    assert built[2] == ("export.engine", "build/diffll-fp32", "--target", "tensorrt", "--size", "1920x1080",
+                        "--max-size", "3840x2160")  # fmt: skip
+    assert [path.name for path in args.packages] == ["diffll-fp32", "diffll-fp16", "diffll-bf16"]
+    assert args.backend == ["tensorrt", "onnxruntime:CUDA"]
+    assert len(args.size) == 5
+    assert args.baseline == []
+
+
+def test_the_gpu_suite_stops_at_a_build_that_fails():
+    with pytest.raises(EngineError, match=r"python -m export.build --precision fp99` failed"):
+        suites._command("export.build", "--precision", "fp99")

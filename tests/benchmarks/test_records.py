@@ -1,0 +1,95 @@
+"""The results file: whole lines, one writer, nothing mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import ResultsFile, check_same, digest, read_records
+from runtime.errors import InputError
+
+RECORD = {"id": "a", "subject": {}, "size": [1, 1], "steps": 10, "fingerprint": {"cpu": "x"}, "settings": {"rounds": 3}}
+
+
+def write(path: Path, *names: str) -> bytes:
+    with ResultsFile(path) as results:
+        for name in names:
+            results.append(RECORD | {"id": name})
+    return path.read_bytes()
+
+
+def test_records_come_back_and_are_added_at_the_end(tmp_path):
+    path = tmp_path / "deep" / "results.jsonl"
+    first = write(path, "a", "b")
+    assert write(path, "c").startswith(first)
+    assert [record["id"] for record in read_records(path)] == ["a", "b", "c"]
+    assert all(json.loads(line)["schema"] == 1 for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100])
+def test_a_line_that_was_cut_short_is_dropped_and_told(tmp_path, cut):
+    path = tmp_path / "results.jsonl"
+    whole = write(path, "a")
+    path.write_bytes(write(path, "b")[:-cut])
+    assert [record["id"] for record in read_records(path)] == ["a"]
+    with ResultsFile(path) as results:
+        assert results.torn.startswith('{"schema": 1, "id": "b"')
+        assert [record["id"] for record in results.records] == ["a"]
+        results.append(RECORD | {"id": "c"})
+    assert path.read_bytes().startswith(whole)
+    assert [record["id"] for record in read_records(path)] == ["a", "c"]
+
+
+def test_a_record_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    calls = []
+    path = tmp_path / "results.jsonl"
+    monkeypatch.setattr(os, "write", lambda fd, data, real=os.write: calls.append("write") or real(fd, data))
+    monkeypatch.setattr(os, "fsync", lambda fd, real=os.fsync: calls.append("fsync") or real(fd))
+    write(path, "a")
+    assert calls == ["write", "fsync"]
+
+
+def test_numbers_that_json_does_not_have_are_an_error(tmp_path):
+    with ResultsFile(tmp_path / "r") as results, pytest.raises(ValueError, match="JSON"):
+        results.append(RECORD | {"x": float("nan")})
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"no", b'{"schema": 2, "id": "a"}', b'{"schema": 1, "id": "a"}', b"[]", b"\xff"]
+)
+def test_another_file_is_refused_and_left_alone(tmp_path, line):
+    path = tmp_path / "results.jsonl"
+    good = write(path, "a")
+    path.write_bytes(good + line + b"\n")
+    with pytest.raises(InputError, match="line 2 is no record of"):
+        ResultsFile(path)
+    assert path.read_bytes() == good + line + b"\n"
+
+
+def test_two_writers_are_refused(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path), pytest.raises(InputError, match="another run writes to it"):
+        ResultsFile(path)
+    write(path, "a")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be written \(Is a directory\)"):
+        ResultsFile(tmp_path)
+    with pytest.raises(InputError, match="cannot be written"):
+        ResultsFile(Path("/dev/null/results.jsonl"))
+
+
+def test_another_machine_or_other_settings_are_refused_by_name(tmp_path):
+    check_same(tmp_path, [RECORD], {"cpu": "x"}, {"rounds": 3})
+    with pytest.raises(InputError, match=r"made on another machine .cpu: 'x' there, 'y' here.; choose another -o"):
+        check_same(tmp_path, [RECORD], {"cpu": "y"}, {"rounds": 3})
+    with pytest.raises(InputError, match=r"made with other settings .rounds: 3 there, 10 here"):
+        check_same(tmp_path, [RECORD], {"cpu": "x"}, {"rounds": 10})
+
+
+def test_a_digest_does_not_care_for_the_order_of_keys():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

@@ -1,0 +1,196 @@
+"""The report: every number comes out of the records, ratios only where rounds were shared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.plots import labelled
+from benchmarks.records import ResultsFile
+from benchmarks.report import main, refresh
+from benchmarks.tables import base_of, markdown, ratio_cell, readme_table
+from runtime.errors import InputError
+
+MACHINE = {
+    "platform": "Linux x86_64", "processor": "A processor", "features": [], "cores_used": 2, "memory_mib": 1000,
+    "gpu": None, "power_mode": None, "python": "3.11", "diffll": "0", "libraries": {"onnxruntime": "9.9", "torch": "8"},
+}  # fmt: skip
+
+
+def record(name: str, times: list[float], *, size: tuple[int, int] = (600, 400), steps: int = 10, group: str = "g",
+           gpu: str | None = None, **changes: Any) -> dict[str, Any]:  # fmt: skip
+    """A record as the command writes it: one photo a round."""
+    baseline = name.startswith(("pytorch", "naive"))
+    kind, _, variant = name.partition(" ")
+    subject: dict[str, Any] = {"kind": kind, "variant": variant} if baseline else {"kind": "package", "backend": kind}
+    subject |= {} if baseline else {"provider": None, "package_sha256": "0"}
+    middle = sorted(times)[len(times) // 2]
+    parts = {"dwt": 0.1 * middle, "denoiser": 0.9 * middle}
+    device = {"name": gpu, "driver": "1", "driver_cuda": "13.0"} if gpu else None
+    made = {
+        "schema": 1, "id": f"{name}{size}{steps}{gpu}", "name": name if baseline else "pkg", "size": list(size),
+        "padded_size": list(size), "batch": 1, "steps": steps, "sampler": "ddim", "certificate": None,
+        "subject": subject | {"precision": "bf16" if "bf16" in name else "fp32"}, "architecture": {},
+        "fingerprint": MACHINE | {"gpu": device}, "settings": {"rounds": len(times), "photo": "synthetic, seed 2023"},
+        "run": {"group": group, "before": {"load": 0.5}, "after": {"load": 1.5}}, "runs": kind, "why": "",
+        "latency_ms": {"p50": middle, "p90": max(times), "p99": max(times), "mean": middle, "min": min(times),
+                       "max": max(times), "photos": len(times)},
+        "rounds_ms": [[one] for one in times], "coefficient_of_variation": 0.0, "drift": 0.0, "flags": [],
+        "opening_ms": 77.0, "first_photo_ms": 88.0, "stages_ms": parts, "step_ms": [0.09 * middle] * 10,
+        "photos_per_s": 1000 / middle, "megapixels_per_s": size[0] * size[1] / 1000 / middle,
+        "memory": {"host_peak_bytes": 300 << 20, "device_peak_bytes": None, "predicted_bytes": 400 << 20},
+        "quality": None, "gflop": 718.5, "gflop_per_s": 718500 / middle, "share_of_peak": 0.42,
+        "peak": {"gflop_per_s": 300.0, "number_type": "float32", "device": "cpu", "how": "numpy"},
+        "fidelity": {"against": "x", "psnr_db": 61.25, "grey_levels": 3},
+        "fidelity_to_published_steps": {"against": "x", "psnr_db": None, "grey_levels": 0},
+    }  # fmt: skip
+    return made | changes
+
+
+EAGER, PACKAGE = record("pytorch eager fp32", [3000, 6000, 3300]), record("onnxruntime", [1500, 3000, 1500])
+
+
+def test_a_ratio_is_formed_round_by_round_with_pytorch_eager():
+    assert ratio_cell(PACKAGE, [EAGER, PACKAGE]) == "2.00x (2.00 to 2.16) pytorch eager fp32"
+    assert ratio_cell(EAGER, [EAGER, PACKAGE]) == "-"
+
+
+def test_no_ratio_between_groups_or_numbers_of_steps():
+    assert base_of(record("onnxruntime", [1.0], group="other"), [EAGER, PACKAGE]) is None
+    assert base_of(record("onnxruntime", [1.0], steps=5), [EAGER, PACKAGE]) is None
+
+
+def test_without_pytorch_the_first_fp32_package_is_the_base():
+    bf16 = record("openvino bf16", [1.0, 1.0, 1.0])
+    assert base_of(bf16, [bf16, PACKAGE]) is PACKAGE
+    assert base_of(PACKAGE, [bf16, PACKAGE]) is None
+
+
+def test_the_report_holds_what_was_measured_and_what_was_not():
+    unfit = record("onnxruntime", [1.0], size=(3840, 2160))
+    for name in ("latency_ms", "rounds_ms", "run", "stages_ms"):
+        del unfit[name]
+    unfit |= {"fits": False, "needed_bytes": 9_600_000_000, "free_bytes": 4_000_000_000}
+    failed = {**unfit, "id": "f", "size": [600, 400], "failed": "no compiler", "steps": 5}
+    scored = record("openvino", [700.0] * 3, flags=["unsteady: coefficient of variation 9.0%"],
+                    quality={"psnr_db": 16.94, "ssim": 0.73, "photos": {"1": [1, 1], "2": [1, 1]}})  # fmt: skip
+    text = markdown([EAGER, PACKAGE, unfit, failed, scored])
+    assert "## A processor, 2 cores used, 1,000 MiB" in text
+    row = next(line for line in text.splitlines() if line.startswith("| 600x400 | onnxruntime fp32"))
+    assert row.split(" | ")[3:8] == ["10", "1,500", "3,000", "3,000", "1,500"]
+    cost = [line for line in text.splitlines() if line.startswith("| 600x400 | onnxruntime fp32")][1]
+    assert cost.split(" | ")[4:] == ["300", "-", "400", "718.5", "479", "42% of float32", "61.25 dB", "3", "equal |"]
+    assert "* 3840x2160, onnxruntime fp32, 10 steps: does not fit: it would need about 9.6 GB, 4.0 GB were free" in text
+    assert "* 600x400, onnxruntime fp32, 5 steps: failed: no compiler" in text
+    assert "| 600x400 | openvino fp32 | pkg | 10 | 2 | 16.94 | 0.730 |" in text
+    assert "* 600x400, openvino fp32, 10 steps: unsteady: coefficient of variation 9.0%" in text
+    assert "second-hand notes" in text
+    assert "second-hand notes" not in markdown([record("onnxruntime", [1.0], size=(640, 480))])
+
+
+def test_devices_have_tables_of_their_own_and_the_last_record_counts():
+    again = record("onnxruntime", [500.0] * 3)
+    text = markdown([PACKAGE, record("onnxruntime", [9.0] * 3, gpu="H100", group="h"), again])
+    assert text.count("## ") == 2
+    assert "## H100, driver 1, CUDA 13.0; A processor" in text
+    assert "| 1,500 |" not in text
+    assert "| 500 |" in text
+
+
+def test_the_short_table_has_a_column_for_every_size():
+    large = [
+        record(name, [10000.0] * 3, size=(1920, 1080), group="l") for name in ("pytorch eager fp32", "onnxruntime")
+    ]
+    lines = readme_table([EAGER, PACKAGE, *large]).splitlines()
+    assert lines[2] == "| engine | steps | 600x400 | 1920x1080 |"
+    assert lines[4:] == [
+        "| pytorch eager fp32 | 10 | 3.3 | 10 |",
+        "| onnxruntime fp32 (pkg) | 10 | 1.5 (2.00x) | 10 (1.00x) |",
+    ]
+    assert "onnxruntime 9.9, torch 8" in lines[0]
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    path = tmp_path / "r.jsonl"
+    with ResultsFile(path) as file:
+        for one in (EAGER, PACKAGE):
+            for size, factor in (((600, 400), 1), ((1920, 1080), 12)):
+                times = [time * factor for (time,) in one["rounds_ms"]]
+                name = one["name"] if one is EAGER else "onnxruntime"
+                file.append(record(name, times, size=size, group=str(size)))
+    return path
+
+
+def test_the_readme_is_refreshed_between_its_markers_and_nowhere_else(tmp_path, results, capsys):
+    readme = tmp_path / "README.md"
+    before, after = "# Title\n<!-- benchmarks:begin -->", "<!-- benchmarks:end -->\nthe rest\n"
+    readme.write_text(f"{before}\nold numbers\n{after}")
+    assert main([str(results), "--readme", str(readme)]) == 0
+    first = readme.read_text()
+    assert first.startswith(before)
+    assert first.endswith(after)
+    assert "old numbers" not in first
+    assert "| onnxruntime fp32 (pkg) | 10 | 1.5 (2.00x) | 18 (2.00x) |" in first
+    assert f"Written by `python -m benchmarks.report {results} --readme README.md`." in first
+    assert main([str(results), "--readme", str(readme)]) == 0
+    assert readme.read_text() == first
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- benchmarks:end --><!-- benchmarks:begin -->", "<!-- benchmarks:begin -->" * 2]
+)
+def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    with pytest.raises(InputError, match="are not in it, once each and in this order"):
+        refresh(readme, "table", ["r"])
+    assert readme.read_text() == text
+
+
+def test_the_report_and_its_plots_are_written(tmp_path, results):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    report = tmp_path / "out" / "report.md"
+    assert main([str(results), "-o", str(report)]) == 0
+    text = report.read_text()
+    names = ["report-latency.png", "report-fidelity.png", "report-stages.png", "report-peak.png"]
+    assert sorted(path.name for path in report.parent.glob("*.png")) == sorted(names)
+    for name in names:
+        assert f"]({name})" in text
+        with Image.open(report.with_name(name)) as picture:
+            assert picture.width > 600
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+
+
+def test_lines_that_would_share_a_name_are_told_apart():
+    others = [
+        record("onnxruntime", [1.0]) | {"name": "mine"},
+        record("onnxruntime", [1.0], gpu="H100", sampler="dpmpp-2m"),
+    ]
+    labels = [one["label"] for one in labelled([PACKAGE, EAGER, *others])]
+    assert labels == [
+        "onnxruntime fp32, pkg, A processor", "pytorch eager fp32, A processor", "onnxruntime fp32, mine, A processor",
+        "onnxruntime fp32, pkg, dpmpp-2m, H100",
+    ]  # fmt: skip
+
+
+def test_without_an_output_the_report_is_printed(results, capsys):
+    assert main([str(results)]) == 0
+    assert capsys.readouterr().out.startswith("# Benchmarks\n\n## A processor")
+
+
+def test_files_without_records_are_refused(tmp_path):
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    with pytest.raises(InputError, match="holds no record"):
+        main([str(empty)])
+    with pytest.raises(InputError, match="cannot be read"):
+        main([str(tmp_path / "nowhere.jsonl")])
+    empty.write_text(json.dumps({"schema": 9}) + "\n")
+    with pytest.raises(InputError, match="line 1 is no record"):
+        main([str(empty)])

@@ -1,0 +1,213 @@
+"""The whole command, on a tiny network: records, resuming, a kill in the middle, nothing mixed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import run as run_module
+from benchmarks.measure import groups
+from benchmarks.plan import open_packages, package_configs
+from benchmarks.records import read_records
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def words(*given: object) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", *map(str, given)]
+
+
+def command(*given: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words(*given), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_package, half_package, tmp_path_factory) -> tuple[list[object], Path, str]:
+    """(the command's words, the results file, what it said): two packages, two backends, one of which takes one."""
+    path = tmp_path_factory.mktemp("results") / "r.jsonl"
+    given = [tiny_package, half_package("bf16"), "--size", "40x24", "--steps", "2", "10", "--rounds", "3"]
+    given += ["--backend", "onnxruntime", "-o", path]
+    done = command(*given)
+    assert done.returncode == 0, done.stderr
+    return given, path, done.stderr
+
+
+def test_one_record_a_configuration_with_everything_in_it(finished):
+    _, path, _ = finished
+    records = {(one["subject"]["precision"], one["steps"]): one for one in read_records(path)}
+    assert sorted(records) == [("bf16", 2), ("bf16", 10), ("fp32", 2), ("fp32", 10)]
+    record = records["fp32", 10]
+    assert (record["size"], record["padded_size"]) == ([40, 24], [40, 24])
+    assert [len(turn) for turn in record["rounds_ms"]] == [len(record["rounds_ms"][0])] * 3
+    flat = np.concatenate(record["rounds_ms"])
+    assert record["latency_ms"]["p50"] == pytest.approx(np.median(flat), abs=1e-3)
+    assert record["latency_ms"]["photos"] == len(flat)
+    assert len(record["step_ms"]) == 10
+    assert record["stages_ms"]["denoiser"] == pytest.approx(sum(record["step_ms"]), rel=0.5)
+    assert record["opening_ms"] > 0 < record["first_photo_ms"]
+    assert record["photos_per_s"] == pytest.approx(1000 / flat.mean(), rel=1e-3)
+    assert record["memory"]["host_peak_bytes"] > record["memory"]["host_opened_bytes"] / 2
+    assert record["gflop_per_s"] == pytest.approx(1000 * record["gflop"] / record["latency_ms"]["p50"], rel=0.01)
+    assert record["share_of_peak"] == pytest.approx(record["gflop_per_s"] / record["peak"]["gflop_per_s"], rel=0.01)
+    assert record["run"]["members"] == [records["fp32", 2]["id"], record["id"]]
+    assert record["run"]["group"] == records["fp32", 2]["run"]["group"]
+    assert records["fp32", 2]["gflop"] < record["gflop"]
+
+
+def test_fidelity_is_against_the_fp32_package_with_the_same_noise(finished):
+    records = {(one["subject"]["precision"], one["steps"]): one for one in read_records(finished[1])}
+    own, fewer = records["fp32", 10], records["fp32", 2]
+    assert own["fidelity"] == {"against": own["id"], "psnr_db": None, "grey_levels": 0}
+    assert fewer["fidelity"]["grey_levels"] == 0
+    assert fewer["fidelity_to_published_steps"]["against"] == own["id"]
+    assert fewer["fidelity_to_published_steps"]["grey_levels"] > 0
+
+
+def test_a_package_that_the_backend_does_not_take_is_recorded_as_failed(finished):
+    _, path, said = finished
+    failed = [one for one in read_records(path) if "failed" in one]
+    assert {one["subject"]["precision"] for one in failed} == {"bf16"}
+    assert all("onnxruntime cannot run on a CPU" in one["failed"] for one in failed)
+    assert all("latency_ms" not in one for one in failed)
+    assert "failed: tiny-bf16 onnxruntime, 2 steps, 40x24" in said
+
+
+def test_a_second_call_measures_nothing_and_says_so(finished):
+    given, path, _ = finished
+    before = path.read_bytes()
+    done = command(*given)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 configurations are there already" in done.stderr
+    assert "failed before, delete its line to try again: tiny-bf16 onnxruntime, 10 steps" in done.stderr
+    assert "opening" not in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_resumed_run_adds_what_is_new_and_compares_it_with_what_was_there(finished, tiny_package):
+    path = finished[1]
+    before = path.read_bytes()
+    done = command(tiny_package, "--size", "40x24", "--steps", "10", "5", "--rounds", "3", "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "reference picture: tiny-fp32 onnxruntime, 10 steps" in done.stderr
+    assert path.read_bytes().startswith(before)
+    (new,) = read_records(path)[4:]
+    (old,) = (one for one in read_records(path) if (one["steps"], one["subject"]["precision"]) == (10, "fp32"))
+    assert new["run"]["members"] == [new["id"]]
+    assert new["fidelity_to_published_steps"]["against"] == old["id"]
+
+
+def test_other_settings_do_not_mix(finished, tiny_package):
+    done = command(tiny_package, "--size", "40x24", "--rounds", "4", "-o", finished[1])
+    assert done.returncode == 2
+    assert "made with other settings (rounds: 3 there, 4 here)" in done.stderr
+
+
+def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path):
+    path = tmp_path / "r.jsonl"
+    given = [tiny_package, "--size", "32x24", "48x40", "64x56", "--steps", "2", "--rounds", "2", "-o", path]
+    log = tmp_path / "log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(words(*given), cwd=ROOT, stderr=said)
+    until = time.monotonic() + 120
+    while not path.exists() or not path.read_bytes().endswith(b"\n"):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = path.read_bytes()
+    assert 1 <= before.count(b"\n") < 3, "it was killed too late to show anything"
+    with path.open("ab") as file:  # as a kill in the middle of a write would leave it
+        file.write(before[:50])
+    done = command(*given)
+    assert done.returncode == 0, done.stderr
+    assert "its last line was cut short" in done.stderr
+    assert f"{before.count(chr(10).encode())} of 3 configurations are there already" in done.stderr
+    assert path.read_bytes().startswith(before)
+    assert sorted(one["size"] for one in read_records(path)) == [[32, 24], [48, 40], [64, 56]]
+    assert not workers_of(process.pid)
+
+
+def workers_of(parent: int) -> list[str]:
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"benchmarks.worker" in line and str(parent).encode() in line:
+            lines.append(str(line))
+    return lines
+
+
+def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_path):
+    generator = np.random.default_rng(0)
+    for folder in ("low", "high"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "b.png"):
+            pixels = generator.integers(0, 60, (24, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+    given = [tiny_package, "--size", "40x24", "16x16", "--steps", "1", "--rounds", "1", "-o", tmp_path / "r.jsonl"]
+    done = command(*given, "--photo", tmp_path / "low", "--reference", tmp_path / "high")
+    assert done.returncode == 0, done.stderr
+    own, other = read_records(tmp_path / "r.jsonl")
+    assert sorted(own["quality"]["photos"]) == ["a", "b"]
+    psnr = [one[0] for one in own["quality"]["photos"].values()]
+    assert own["quality"]["psnr_db"] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert other["quality"] is None
+    assert own["settings"]["photo"].startswith("a.png (sha256 ")
+
+
+def test_what_would_not_fit_is_recorded_with_what_it_needs(tiny_package, tmp_path, monkeypatch, capsys):
+    from benchmarks.cli import main
+
+    monkeypatch.setattr(run_module, "free_memory_bytes", lambda: 900 << 20)
+    output = tmp_path / "r.jsonl"
+    assert (
+        main([str(tiny_package), "--size", "32x24", "1200x800", "--steps", "1", "--rounds", "1", "-o", str(output)])
+        == 0
+    )
+    measured, unfit = sorted(read_records(output), key=lambda one: "fits" in one)
+    assert measured["size"] == [32, 24]
+    assert "latency_ms" in measured
+    assert unfit["fits"] is False
+    assert unfit["needed_bytes"] > unfit["free_bytes"] == (900 - 512) << 20
+    assert "latency_ms" not in unfit
+    assert "does not fit: tiny-fp32 onnxruntime, 1 steps, 1200x800" in capsys.readouterr().err
+
+
+def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
+    small, large = list(package_configs(open_packages([tiny_package]), [(8, 8), (16, 8)], ["onnxruntime"], [1], "ddim"))
+
+    def sizes(given: list[Any], free: int | None) -> list[int]:
+        return [len(group) for group in groups(given, free)]
+
+    assert sizes([(small, 5), (small, 5), (small, 5), (large, 5)], 10) == [2, 1, 1]
+    assert sizes([(small, 5), (small, 5), (large, 50)], None) == [2, 1]
+    assert sizes([(small, 20), (small, 1)], 10) == [1, 1]
+    assert sizes([], 10) == []
+
+
+def test_an_interrupted_command_ends_at_once_and_takes_its_workers_along(tiny_package, tmp_path):
+    given = [tiny_package, "--size", "64x48", "--rounds", "5000", "-o", tmp_path / "r.jsonl"]
+    process = subprocess.Popen(words(*given), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        while "in turns" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a shell's background jobs are deaf to
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "error: interrupted" in said
+    assert not workers_of(process.pid)
+    assert read_records(tmp_path / "r.jsonl") == []
