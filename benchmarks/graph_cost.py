@@ -44,13 +44,15 @@ def photo_bytes(package: Package, costs: Mapping[str, StageCost], height: int, w
 
 
 def package_costs(package: Package, height: int, width: int) -> dict[str, StageCost]:
-    """Stage -> cost for one photo of this padded size, in pixels. Raises PackageError for a graph whose shapes cannot
-    be told."""
+    """Stage -> cost for one photo of this padded size, in pixels: the network's, whatever forms its graphs are written
+    in. Raises PackageError for a graph whose shapes cannot be told."""
     import onnx
+
+    from export.cpu_forms import restore
 
     costs = {}
     for stage in package.manifest.stages:
-        model = onnx.load_from_string(package.read(stage.file))
+        model = onnx.load_from_string(restore(package.read(stage.file)))
         for value in (*model.graph.input, *model.graph.output):
             shape = stage.tensors[value.name].resolve(1, height, width)
             for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from export.progress import Progress
+from runtime.progress import Progress
 
 from .photos import Photos
 from .plan import Config

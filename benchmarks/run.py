@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import runtime.errors
-from export.progress import Progress
 from runtime.errors import DiffLLError
+from runtime.progress import Progress
 
 from . import describe
 from .graph_cost import StageCost, package_costs, photo_bytes
