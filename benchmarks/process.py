@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -73,7 +74,8 @@ class WorkerProcess:
         """End the worker, whatever it does."""
         self._process.kill()
         self._process.wait()
-        self._commands.close()
+        with suppress(BrokenPipeError):  # a command that a dead worker did not read
+            self._commands.close()
         os.close(self._answers)
 
     def __enter__(self) -> WorkerProcess:
