@@ -6,9 +6,8 @@ machine, a custom operator domain is an invitation to load a library: both are r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from .errors import PackageError
+from .protobuf import fields
 
 # Field numbers of onnx.proto3, per message: which fields hold messages worth walking into.
 _CHILDREN = {
@@ -34,7 +33,7 @@ def check_graph(content: bytes, where: str) -> None:
     if content[4:8] == _ORT_MAGIC:
         raise PackageError(f"{where}: onnxruntime's own format and no ONNX graph; do not use this package.")
     try:
-        if not any(field == 7 and isinstance(value, memoryview) for field, value in _fields(memoryview(content))):
+        if not any(field == 7 and isinstance(value, memoryview) for field, value in fields(memoryview(content))):
             raise ValueError("no graph in it")
         _walk(memoryview(content), "Model", where, 0)
     except (IndexError, ValueError) as error:
@@ -47,7 +46,7 @@ def _walk(content: memoryview, message: str, where: str, depth: int) -> None:
     if depth > _DEPTH_LIMIT:
         raise ValueError("nested too deeply")
     children, domain = _CHILDREN[message], _DOMAIN.get(message)
-    for field, value in _fields(content):
+    for field, value in fields(content):
         if message == "Tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
             raise PackageError(f"{where}: it refers to weights in another file; do not use this package.")
         if field == domain and isinstance(value, memoryview) and bytes(value) not in _STANDARD_DOMAINS:
@@ -57,41 +56,3 @@ def _walk(content: memoryview, message: str, where: str, depth: int) -> None:
             )
         if field in children and isinstance(value, memoryview):
             _walk(value, children[field], where, depth + 1)
-
-
-def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, varint or bytes) of one protobuf message."""
-    place = 0
-    while place < len(content):
-        key, place = _varint(content, place)
-        field, wire = key >> 3, key & 7
-        if not 0 < field < 1 << 29:  # protobuf drops the bits above: a field hidden from us, seen by the engine
-            raise ValueError(f"field number {field}")
-        if wire == 0:
-            number, place = _varint(content, place)
-            yield field, number
-            continue
-        if wire == 2:
-            size, place = _varint(content, place)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        if place + size > len(content):
-            raise ValueError("cut off")
-        if wire == 2:
-            yield field, content[place : place + size]
-        place += size
-
-
-def _varint(content: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-        shift += 7
-        if shift > 63:
-            raise ValueError("overlong number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import BackendUnavailableError, EngineError, InputError, PackageEr
 from ..graph_guard import check_graph
 from ..package import Package, Stage, TensorSpec
 from ..threads import usable_cores
+from ..uint8 import with_uint8_activations
 from .base import Call, Job, Part, in_order
 
 try:
@@ -24,6 +26,7 @@ except ImportError as error:
 
 _CPU = "CPUExecutionProvider"
 _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
+_X86 = ("x86_64", "AMD64")
 _RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
 
 
@@ -85,6 +88,8 @@ class OnnxRuntimeBackend:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         graph = package.read(stage.file)
         check_graph(graph, str(package.path / stage.file))
+        if package.manifest.precision == "int8" and providers == [_CPU] and platform.machine() in _X86:
+            graph = with_uint8_activations(graph)
         try:
             session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception

@@ -1,0 +1,1 @@
+"""Photos and an fp32 package in, an int8 package out: calibration on real trajectories, without PyTorch."""

@@ -1,0 +1,83 @@
+"""``python -m calibration``: photos and an fp32 package -> an int8 package."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.command import Parser
+from runtime.errors import BackendUnavailableError, InputError
+from runtime.package_writer import check_destination
+
+METHODS = ("minmax", "percentile", "entropy", "mse")
+DEFAULT_SAMPLES = 16
+DEFAULT_BUDGET_DB = 40.0
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m calibration",
+        description="Make an int8 (Q/DQ) package from an fp32 one: run it on real photos, record the ranges, quantise "
+        "the convolutions, and leave those in float that cost too much.",
+    )
+    parser.add_argument("package", metavar="PACKAGE", help="an fp32 package made by `python -m export.build`")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="dark photos like those to be enhanced")
+    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="the int8 package")
+    parser.add_argument(
+        "--method", choices=METHODS, default="percentile", help="of choosing ranges (default: percentile)"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=DEFAULT_SAMPLES,
+        metavar="N",
+        help=f"photos to calibrate on, at most (default: {DEFAULT_SAMPLES}); one photo in five is kept unseen",
+    )
+    parser.add_argument(
+        "--budget-db",
+        type=float,
+        default=DEFAULT_BUDGET_DB,
+        metavar="X",
+        help=f"PSNR against fp32 that every unseen photo has to reach (default: {DEFAULT_BUDGET_DB:g})",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the package that is in DIR")
+    args = parser.parse_args(argv)
+    if not args.photos:
+        parser.error("no PHOTO was given: calibration needs photos like those to be enhanced")
+    if not 0 < args.budget_db <= 150:
+        parser.error(f"--budget-db is {args.budget_db:g}; 0 to 150 wanted")
+    if args.samples < 1:
+        parser.error(f"--samples is {args.samples}; at least 1 wanted")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    check_destination(args.output, args.overwrite)
+
+    from runtime.package import Package
+    from runtime.progress import Progress
+
+    package = Package.open(args.package)
+    if package.manifest.precision != "fp32":
+        raise InputError(
+            f"{package.path}: a package in {package.manifest.precision}; calibration starts from the fp32 package of "
+            "the same checkpoint (`python -m export.build`)."
+        )
+    try:
+        from .calibrate import calibrate
+    except ImportError as error:
+        raise BackendUnavailableError(f"calibration: {error}; `pip install 'diffll-deploy[calibration]'`.") from error
+    calibrate(
+        package,
+        args.photos,
+        args.output,
+        method=args.method,
+        samples=args.samples,
+        budget_db=args.budget_db,
+        overwrite=args.overwrite,
+        progress=Progress(),
+    )
+    print(args.output)
+    return 0

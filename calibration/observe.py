@@ -1,0 +1,83 @@
+"""What a tensor was seen to hold: extremes a timestep, and one histogram of magnitudes. Its size never grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import gcd
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 2048
+_VALUES_SEEN = 1 << 16  # of one tensor in one run: the histogram takes so many, evenly spread; the extremes take all
+_SMALLEST_WIDTH = 2.0**-40
+
+Array = NDArray[Any]
+
+
+class Observed:
+    """The tensors of one stage over all photos.
+
+    lows, highs: (tensors, steps) float32, the extremes; steps is 1 for a stage outside of the loop. counts: (tensors,
+    BINS) int64 over magnitudes from 0; widths: (tensors,) float64, of a bin. Widths are powers of two and a histogram
+    is folded when a value falls off its end, so that the order of the photos does not matter.
+    """
+
+    def __init__(self, tensors: Sequence[str], steps: int) -> None:
+        self.tensors = tuple(tensors)
+        self._index = {name: index for index, name in enumerate(self.tensors)}
+        self.lows = np.full((len(self.tensors), steps), np.inf, np.float32)
+        self.highs = np.full((len(self.tensors), steps), -np.inf, np.float32)
+        self.counts = np.zeros((len(self.tensors), BINS), np.int64)
+        self.widths = np.full(len(self.tensors), _SMALLEST_WIDTH)
+
+    def add(self, name: str, step: int, values: Array) -> bool:
+        """Count ``values``; False, and nothing counted, where one is NaN or infinite."""
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return False
+        index = self._index[name]
+        self.lows[index, step] = min(self.lows[index, step], low)
+        self.highs[index, step] = max(self.highs[index, step], high)
+        flat = values.reshape(-1)
+        magnitudes = np.abs(flat[:: _stride(flat.size)])
+        self._widen(index, float(magnitudes.max()))
+        places = (magnitudes * np.float32(1 / self.widths[index])).astype(np.int32)
+        self.counts[index] += np.bincount(places, minlength=BINS)
+        return True
+
+    def extremes(self, name: str) -> tuple[float, float]:
+        """(lowest, highest) over all photos and steps."""
+        index = self._index[name]
+        return float(self.lows[index].min()), float(self.highs[index].max())
+
+    def histogram(self, name: str) -> tuple[Array, float]:
+        """(counts, width of a bin) of the magnitudes."""
+        index = self._index[name]
+        return self.counts[index], float(self.widths[index])
+
+    def state(self) -> dict[str, Array]:
+        return {"lows": self.lows, "highs": self.highs, "counts": self.counts, "widths": self.widths}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        for name, array in self.state().items():
+            array[...] = state[name]
+
+    def _widen(self, index: int, largest: float) -> None:
+        width = self.widths[index]
+        while largest >= width * BINS:
+            width *= 2
+        folds = round(np.log2(width / self.widths[index]))
+        for _ in range(min(folds, BINS.bit_length())):  # after so many folds all counts are in the first bin
+            pairs = self.counts[index].reshape(-1, 2).sum(axis=1)
+            self.counts[index] = np.concatenate((pairs, np.zeros(BINS // 2, np.int64)))
+        self.widths[index] = width
+
+
+def _stride(size: int) -> int:
+    """About size / _VALUES_SEEN, and with no factor in common with the size: every row, column and channel is met."""
+    stride = max(1, size // _VALUES_SEEN)
+    while gcd(stride, size) > 1:
+        stride += 1
+    return stride

@@ -1,0 +1,165 @@
+"""A float32 stage -> the same stage with explicit Q/DQ around its convolutions, through onnxruntime's quantiser.
+
+One form that onnxruntime, OpenVINO and the TensorRT parser all take: symmetric int8, weights per output channel, biases
+in float. A convolution's output is quantised too: without that onnxruntime runs it in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from .layers import SHAPE_OPERATORS, Layer
+
+_OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,  # an int32 bias is refused by TensorRT's parser
+}
+_LARGE, _HALF_END = 1 << 16, 65504
+_TAP = "_int8"  # suffix of a tensor as the quantised convolutions read it
+
+
+def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[str, float]) -> bytes:
+    """The graph of ``model`` with ``layers`` in int8; ``model`` stays as it is.
+
+    limits: tensor -> the largest magnitude that int8 is to hold, of every tensor that the layers read and write.
+    The same arguments give the same bytes.
+    """
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
+    if not layers:
+        content: bytes = quantised.SerializeToString()
+        return content
+    taps = _add_taps(quantised.graph, layers)
+    ranges = {
+        taps.get(name, name): TensorData(lowest=np.float32(-limits[name]), highest=np.float32(limits[name]))
+        for layer in layers
+        for name in layer.tensors
+    }
+    nodes = [name for layer in layers for name in layer.nodes]
+    quantizer = QDQQuantizer(
+        quantised,
+        True,  # weights per channel
+        False,
+        QuantType.QInt8,
+        QuantType.QInt8,
+        TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes,
+        [],
+        ["Conv"],
+        _OPTIONS,
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    result: onnx.ModelProto = quantizer.model.model
+    _remove_taps(result.graph, taps)
+    _free_reshaped_outputs(result.graph, {name for layer in layers for name in layer.outputs})
+    del result.graph.value_info[:]
+    _halve_tables(result.graph)
+    _drop_unused_opsets(result)
+    content = result.SerializeToString(deterministic=True)
+    return content
+
+
+def _add_taps(graph: onnx.GraphProto, layers: Sequence[Layer]) -> dict[str, str]:
+    """An Identity in front of quantised convolutions, tensor -> its output: the quantiser puts Q/DQ in front of all
+    that read a tensor, and a sum or a norm that reads it too has to stay in float. What another quantised convolution
+    writes has Q/DQ already."""
+    written = {name for layer in layers for name in layer.outputs}
+    nodes = {name for layer in layers for name in layer.nodes}
+    taps: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        if node.name in nodes and node.input[0] not in written:
+            source = node.input[0]
+            if source not in taps:
+                taps[source] = source + _TAP
+                kept.append(helper.make_node("Identity", [source], [taps[source]], name=taps[source]))
+            node.input[0] = taps[source]
+        kept.append(node)
+    _replace_nodes(graph, kept)
+    typed = {value.name for value in graph.value_info}
+    for name in dict.fromkeys((*taps.values(), *sorted(written))):
+        if name not in typed:
+            graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return taps
+
+
+def _remove_taps(graph: onnx.GraphProto, taps: Mapping[str, str]) -> None:
+    sources = {tap: source for source, tap in taps.items()}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.output[0] in sources:
+            continue
+        for index, name in enumerate(node.input):
+            node.input[index] = sources.get(name, name)
+        kept.append(node)
+    _replace_nodes(graph, kept)
+
+
+def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
+    """No Q/DQ between a convolution and a Reshape or Transpose: onnxruntime 1.32 moves it behind those and then finds
+    its own types to differ ("output_dtype INT8 does not match y_zero_point type UINT8")."""
+    pairs = {
+        dequantise.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in outputs
+        for dequantise in graph.node
+        if dequantise.op_type == "DequantizeLinear" and dequantise.input[0] == node.output[0]
+    }
+    moved = {name for node in graph.node if node.op_type in SHAPE_OPERATORS for name in node.input} & set(pairs)
+    kept = []
+    gone = {name for name, source in pairs.items() if source in {pairs[one] for one in moved}}
+    sources = {pairs[name] for name in gone}
+    for node in graph.node:
+        if (node.op_type == "QuantizeLinear" and node.input[0] in sources) or gone & set(node.output):
+            continue
+        for index, name in enumerate(node.input):
+            if name in gone:
+                node.input[index] = pairs[name]
+        kept.append(node)
+    _replace_nodes(graph, kept)
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _halve_tables(graph: onnx.GraphProto) -> None:
+    """Large constants that are only looked up in (the time embedding's) as float16 and a Cast: in float32 they are a
+    fifth of what is left of the file. Rounded to 11 bits they are still far more exact than int8."""
+    by_name = {tensor.name: tensor for tensor in graph.initializer}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in set(node.input) & set(by_name):
+            users.setdefault(name, []).append(node)
+    kept = list(graph.node)
+    for name, readers in users.items():
+        values = numpy_helper.to_array(by_name[name])
+        looked_up = all(node.op_type == "Gather" and node.input[0] == name for node in readers)
+        if not looked_up or values.dtype != np.float32 or values.nbytes < _LARGE or np.abs(values).max() >= _HALF_END:
+            continue
+        by_name[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+        for node in readers:
+            (result,) = node.output
+            node.output[0] = f"{result}_half"
+            cast = helper.make_node("Cast", [node.output[0]], [result], name=f"{result}_cast", to=TensorProto.FLOAT)
+            kept.insert(kept.index(node) + 1, cast)
+    _replace_nodes(graph, kept)
+
+
+def _drop_unused_opsets(model: onnx.ModelProto) -> None:
+    """The quantiser imports onnxruntime's own operator domain, of which nothing is used."""
+    used = {node.domain for node in model.graph.node}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

@@ -1,0 +1,68 @@
+"""What has been collected so far, in a file beside the package to be: a run that was killed goes on from there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import InputError
+
+from .observe import Observed
+
+
+class State:
+    """The folder ``.NAME.calibration`` beside the output. ``key`` says all that the collected ranges depend on: a
+    state of another key is not used."""
+
+    def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
+        self.folder = output.with_name(f".{output.name}.calibration")
+        self._file = self.folder / "state.npz"
+        self._key = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+    def load(self, stages: Mapping[str, Observed]) -> int:
+        """Fill ``stages``; return how many photos are in them (0: none, or a state of other photos or settings)."""
+        try:
+            with np.load(self._file, allow_pickle=False) as arrays:
+                if str(arrays["key"]) != self._key:
+                    return 0
+                for stage, observed in stages.items():
+                    observed.restore({name: arrays[f"{stage}/{name}"] for name in observed.state()})
+                return int(arrays["photos"])
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):  # none, or not ours: begin again
+            return 0
+
+    def save(self, stages: Mapping[str, Observed], photos: int) -> None:
+        """Whole or not at all. Raises InputError where the disk does not take it."""
+        content = io.BytesIO()
+        arrays = {f"{stage}/{name}": a for stage, observed in stages.items() for name, a in observed.state().items()}
+        np.savez(content, key=self._key, photos=photos, **arrays)  # type: ignore[arg-type]
+        temporary = self._file.with_suffix(".tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content.getvalue())
+            os.replace(temporary, self._file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"{self._file}: cannot be written ({error.strerror or error}); free "
+                f"{len(content.getvalue()) / 1e6:.0f} MB or choose another -o. The photos done so far are kept."
+            ) from error
+
+    def remove(self) -> None:
+        for path in (self._file, self._file.with_suffix(".tmp")):
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            self.folder.rmdir()
+
+
+def state_key(package_sha256: str, photos: Sequence[str], tensors: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What the collected ranges depend on. photos: sha256 of each, in order; tensors: of each stage."""
+    return {"version": 1, "package": package_sha256, "photos": list(photos), "tensors": dict(tensors)}

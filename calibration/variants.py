@@ -1,0 +1,107 @@
+"""The fp32 package with other graphs in some places of the loop, run by the runtime and compared with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends import open_backend
+from runtime.backends.base import Backend, Call
+from runtime.enhancer import Enhancer
+from runtime.package import Package, TensorSpec
+
+Array = NDArray[Any]
+PSNR_CEILING = 200.0  # what is printed for two equal photos
+_PEAK = 65535
+
+
+@dataclass(frozen=True)
+class Variant(Package):
+    """Some stages of a package, whose graphs are in memory: file name -> bytes."""
+
+    graphs: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        return self.graphs[name]
+
+
+class SwitchBackend:
+    """``base``, but ``other`` for the stages that it has; for the denoiser only at the timesteps ``at`` (None: all)."""
+
+    name = "onnxruntime"
+    why = ""
+
+    def __init__(self, base: Backend[Any], other: Backend[Any], stages: set[str], at: set[int] | None) -> None:
+        self._base, self._other, self._stages, self._at = base, other, stages, at
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Any:
+        return self._base.buffer(spec, shape)
+
+    def upload(self, buffer: Any, array: Array) -> None:
+        self._base.upload(buffer, array)
+
+    def download(self, buffer: Any) -> Array:
+        return self._base.download(buffer)
+
+    def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True) -> Call:
+        chosen = stage in self._stages
+        if chosen and self._at is not None and "timestep" in tensors:
+            chosen = int(self._base.download(tensors["timestep"])[0]) in self._at
+        return (self._other if chosen else self._base).bind(stage, tensors, last=last)
+
+    def close(self) -> None:
+        """Only ``other``: the base is used again."""
+        self._other.close()
+
+
+class Judge:
+    """Compares variants of a package with the package itself, same noise, all steps.
+
+    photos: (H, W, 3) or batches (B, H, W, 3), uint8 or uint16.
+    """
+
+    def __init__(self, package: Package, photos: Sequence[Array]) -> None:
+        self._package = package
+        self._base = open_backend("onnxruntime", package, None)
+        self._photos = [sixteen_bits(photo) for photo in photos]
+        self._expected = self._run(self._base)
+
+    def errors(self, graphs: Mapping[str, bytes], at: set[int] | None = None) -> list[float]:
+        """The mean squared error on each photo (range [0, 1]) with ``graphs`` (stage -> graph) in their places.
+
+        at: timesteps at which the denoiser of ``graphs`` runs, the float one at the others.
+        """
+        manifest = self._package.manifest
+        stages = tuple(stage for stage in manifest.stages if stage.name in graphs)
+        files = {stage.file: graphs[stage.name] for stage in stages}
+        variant = Variant(self._package.path, replace(manifest, stages=stages), files)
+        switch = SwitchBackend(self._base, open_backend("onnxruntime", variant, None), set(graphs), at)
+        found = self._run(switch)
+        switch.close()
+        return [mean_squared_error(a, b) for a, b in zip(self._expected, found, strict=True)]
+
+    def close(self) -> None:
+        self._base.close()
+
+    def _run(self, backend: Backend[Any]) -> list[Array]:
+        enhancer = Enhancer(self._package, backend)
+        return [enhancer(photo, seed=seed) for seed, photo in enumerate(self._photos)]
+
+
+def mean_squared_error(reference: Array, other: Array) -> float:
+    """Of two uint16 photos, in parts of their range."""
+    return float(np.mean((reference.astype(np.float64) - other) ** 2)) / _PEAK**2
+
+
+def psnr(error: float) -> float:
+    """In dB, of a mean squared error on the range [0, 1]; at most PSNR_CEILING."""
+    return min(PSNR_CEILING, -10 * float(np.log10(error))) if error else PSNR_CEILING
+
+
+def sixteen_bits(photo: Array) -> Array:
+    """The same values with 16 bits: an error that 8 bits would round away still shows."""
+    return photo if photo.dtype == np.uint16 else photo.astype(np.uint16) * np.uint16(257)

@@ -1,0 +1,50 @@
+"""Just enough of protobuf's wire format to look into an ONNX graph without the onnx library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, varint or bytes) of one message. Raises ValueError or IndexError where it is none."""
+    for field, value, _ in fields_at(content):
+        yield field, value
+
+
+def fields_at(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
+    """The same, and where in ``content`` the value begins."""
+    place = 0
+    while place < len(content):
+        key, place = _varint(content, place)
+        field, wire = key >> 3, key & 7
+        if not 0 < field < 1 << 29:  # protobuf drops the bits above: a field hidden from us, seen by the engine
+            raise ValueError(f"field number {field}")
+        if wire == 0:
+            start = place
+            number, place = _varint(content, place)
+            yield field, number, start
+            continue
+        if wire == 2:
+            size, place = _varint(content, place)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if place + size > len(content):
+            raise ValueError("cut off")
+        if wire == 2:
+            yield field, content[place : place + size], place
+        place += size
+
+
+def _varint(content: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+        shift += 7
+        if shift > 63:
+            raise ValueError("overlong number")
