@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from runtime.backends.base import Call
+from runtime.backends.base import Call, Job, Part, in_order
 from runtime.errors import EngineError
 from runtime.package import Package, TensorSpec
 from runtime.threads import usable_cores
@@ -75,6 +75,9 @@ class ProbeBackend:
                 np.copyto(tensors[name], array)
 
         return call
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
 
     def close(self) -> None:
         self._sessions.clear()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import open_backend
-from runtime.backends.base import Backend, Call
+from runtime.backends.base import Backend, Call, Job, Part
 from runtime.enhancer import Enhancer
 from runtime.package import Package, TensorSpec
 
@@ -52,6 +52,9 @@ class SwitchBackend:
         if chosen and self._at is not None and "timestep" in tensors:
             chosen = int(self._base.download(tensors["timestep"])[0]) in self._at
         return (self._other if chosen else self._base).bind(stage, tensors, last=last)
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return self._base.sequence(parts)
 
     def close(self) -> None:
         """Only ``other``: the base is used again."""
