@@ -34,8 +34,7 @@ def cpu_forms(content: bytes) -> bytes:
         if node.op_type == "GroupNormalization":
             nodes += _group_norm(node, constants, added)
         elif node.op_type == "Conv" and node.input[0] in doubled:
-            weights = numpy_helper.to_array(constants[node.input[1]])
-            nodes += _upsample(node, doubled[node.input[0]], weights, added)
+            nodes += _upsample(node, doubled[node.input[0]], constants, added)
         elif node.op_type != "Resize":
             nodes.append(node)
     return _with_nodes(model, nodes, added)
@@ -46,21 +45,32 @@ def restore(content: bytes) -> bytes:
     model = onnx.load_from_string(content)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     added: dict[str, np.ndarray] = {}
-    nodes: list[onnx.NodeProto] = []
-    parts: dict[str, onnx.NodeProto] = {}
+    groups: dict[str, dict[str, onnx.NodeProto]] = {}
     for node in model.graph.node:
-        marks = [mark for mark in (GROUP_NORM, UPSAMPLE) if mark in node.name]
-        if not marks:
+        if group := _group(node):
+            groups.setdefault(group, {})[node.name.removeprefix(group)] = node
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        group = _group(node)
+        parts = groups.get(group, {})
+        if group.endswith(UPSAMPLE) and parts["00"].input[1] not in constants:
+            parts = {}  # an int8 package's: the sums have scales of their own
+        if not parts:
             nodes.append(node)
-            continue
-        parts[node.name.rpartition(marks[0])[2]] = node
-        if "shift" in parts:  # the last of a normalisation
+        elif node.output[0] == group.removesuffix(GROUP_NORM):
             nodes.append(_restored_norm(parts, constants, added))
-            parts = {}
-        elif "interleave" in parts:
+        elif node.output[0] == group.removesuffix(UPSAMPLE):
             nodes += _restored_upsample(parts, constants, added)
-            parts = {}
     return _with_nodes(model, nodes, added)
+
+
+def _group(node: onnx.NodeProto) -> str:
+    """What a node that stands for one of these has in common with the others of it, or nothing."""
+    for mark in (GROUP_NORM, UPSAMPLE):
+        result, marked, part = node.name.rpartition(mark)
+        if marked and "/" not in part and not part.endswith(("_QuantizeLinear", "_DequantizeLinear")):
+            return result + mark
+    return ""
 
 
 def _restored_norm(
@@ -71,10 +81,10 @@ def _restored_norm(
         added[name] = constants[name].reshape(-1)
     return helper.make_node(
         "GroupNormalization",
-        [parts["group"].input[0], scale, bias],
+        [parts["scale"].input[0], scale, bias],
         [parts["shift"].output[0]],
         epsilon=float(constants[parts["stable"].input[1]]),
-        num_groups=int(constants[parts["group"].input[1]][1]),
+        num_groups=int(constants[parts["mean_groups"].input[1]][1]),
     )
 
 
@@ -119,6 +129,7 @@ def _group_norm(
     added |= {
         f"groups_{groups}": np.array([0, groups, -1]),
         f"channels_{channels}": np.array([0, channels, 1, 1]),
+        "height_and_width": np.array([2, 3]),
         "last_axis": np.array([2]),
         f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
     }
@@ -130,9 +141,14 @@ def _group_norm(
         nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
         return made
 
-    grouped = make("group", "Reshape", source, f"groups_{groups}")
-    mean = make("mean", "ReduceMean", grouped, "last_axis", keepdims=1)
-    power = make("power", "ReduceMean", make("square", "Mul", grouped, grouped), "last_axis", keepdims=1)
+    def mean_of_groups(part: str, values: str) -> str:
+        """Channels first: a reshape of the whole tensor would pin its layout."""
+        channel = make(f"{part}_channel", "ReduceMean", values, "height_and_width", keepdims=1)
+        grouped = make(f"{part}_groups", "Reshape", channel, f"groups_{groups}")
+        return make(part, "ReduceMean", grouped, "last_axis", keepdims=1)
+
+    mean = mean_of_groups("mean", source)
+    power = mean_of_groups("power", make("square", "Mul", source, source))
     # rounding may leave a flat channel a variance just below zero
     variance = make("variance", "Relu", make("spread", "Sub", power, make("mean_square", "Mul", mean, mean)))
     deviation = make("deviation", "Sqrt", make("stable", "Add", variance, f"epsilon_{epsilon:g}"))
@@ -147,10 +163,11 @@ def _group_norm(
 
 
 def _upsample(
-    conv: onnx.NodeProto, source: str, weights: np.ndarray, added: dict[str, np.ndarray]
+    conv: onnx.NodeProto, source: str, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
 ) -> list[onnx.NodeProto]:
-    """weights: (out, in, 3, 3). An output pixel (2y + p, 2x + q) sees rows y - 1 + p and y + p, columns alike."""
+    """Weights (out, in, 3, 3). An output pixel (2y + p, 2x + q) sees rows y - 1 + p and y + p, columns alike."""
     rows = (((0,), (1, 2)), ((0, 1), (2,)))  # which of the 3 weights fall on which of the 2 pixels, by p
+    weights, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:3])
     result = conv.output[0]
     quads: list[onnx.NodeProto] = []
     for p, q in product((0, 1), repeat=2):
@@ -159,7 +176,8 @@ def _upsample(
             kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
         name = f"{result}{UPSAMPLE}{p}{q}"
         added[f"{name}/weight"] = kernel.astype(weights.dtype)
-        inputs = [source, f"{name}/weight", *conv.input[2:]]
+        added[f"{name}/bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
+        inputs = [source, f"{name}/weight", f"{name}/bias"]
         pads = [1 - p, 1 - q, p, q]
         quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
     name = f"{result}{UPSAMPLE}"
