@@ -84,7 +84,7 @@ def _restored_norm(
         [parts["scale"].input[0], scale, bias],
         [parts["shift"].output[0]],
         epsilon=float(constants[parts["stable"].input[1]]),
-        num_groups=int(constants[parts["mean_groups"].input[1]][1]),
+        num_groups=int(constants[parts["group"].input[1]][1]),
     )
 
 
@@ -129,7 +129,6 @@ def _group_norm(
     added |= {
         f"groups_{groups}": np.array([0, groups, -1]),
         f"channels_{channels}": np.array([0, channels, 1, 1]),
-        "height_and_width": np.array([2, 3]),
         "last_axis": np.array([2]),
         f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
     }
@@ -141,14 +140,9 @@ def _group_norm(
         nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
         return made
 
-    def mean_of_groups(part: str, values: str) -> str:
-        """Channels first: a reshape of the whole tensor would pin its layout."""
-        channel = make(f"{part}_channel", "ReduceMean", values, "height_and_width", keepdims=1)
-        grouped = make(f"{part}_groups", "Reshape", channel, f"groups_{groups}")
-        return make(part, "ReduceMean", grouped, "last_axis", keepdims=1)
-
-    mean = mean_of_groups("mean", source)
-    power = mean_of_groups("power", make("square", "Mul", source, source))
+    grouped = make("group", "Reshape", source, f"groups_{groups}")
+    mean = make("mean", "ReduceMean", grouped, "last_axis", keepdims=1)
+    power = make("power", "ReduceMean", make("square", "Mul", grouped, grouped), "last_axis", keepdims=1)
     # rounding may leave a flat channel a variance just below zero
     variance = make("variance", "Relu", make("spread", "Sub", power, make("mean_square", "Mul", mean, mean)))
     deviation = make("deviation", "Sqrt", make("stable", "Add", variance, f"epsilon_{epsilon:g}"))
