@@ -71,7 +71,9 @@ def test_runtime_imports_its_own_parts_relatively(file):
             }, f"{file}: import {name}"  # fmt: skip
 
 
-@pytest.mark.parametrize("module", ["runtime", "runtime.doctor", "export.build", "export.engine", "benchmarks.quality"])
+@pytest.mark.parametrize(
+    "module", ["runtime", "runtime.doctor", "export.build", "export.engine", "calibration", "benchmarks.quality"]
+)
 def test_help_answers_without_heavy_imports(module):
     code = (
         "import runpy, sys\nsys.argv = ['x', '--help']\n"
