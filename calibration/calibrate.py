@@ -13,18 +13,17 @@ from runtime.progress import Progress
 
 from .collect import collect, empty
 from .layers import Layer, find_layers, load_graph
-from .observe import Observed
 from .photos import choose
-from .quantise import quantise
 from .result import Result
-from .search import Key, back_to_float
+from .search import back_to_float
 from .sensitivity import measure
 from .state import State, state_key
 from .thresholds import threshold
+from .trials import Trials
 from .variants import Judge, psnr
 from .write import write_package
 
-_PIECES = 4  # photos from which the cost of each layer is measured
+_PIECE = 96, 128  # height and width of the pieces on which the cost of each layer is measured
 _PADDINGS = 2  # a photo to calibrate with has sides of at least so many paddings
 
 
@@ -53,45 +52,39 @@ def calibrate(
     state = State(output, state_key(package.sha256, [one.sha256 for one in calibrated], tensors))
     observed = collect(package, models, layers, calibrated, smallest, state, progress)
     with progress.task(f"choosing ranges ({method})"):
-        limits = {stage: _limits(one, method) for stage, one in observed.items()}
-    some = calibrated[:: max(1, len(calibrated) // _PIECES)][:_PIECES]
-    sensitivity = measure(package, models, layers, limits, [one.pixels(smallest) for one in some], progress)
-    photos_unseen = [source.pixels(smallest) for source in unseen]
-    with progress.task(f"{len(unseen)} unseen photos in fp32"):
-        judge = Judge(package, photos_unseen)
-    graphs: dict[str, bytes] = {}
-    errors: list[float] = []
-
-    def measured(float_layers: Sequence[Key]) -> float:
-        nonlocal errors
-        for stage, found in layers.items():
-            chosen = [layer for layer in found if (stage, layer.name) not in float_layers]
-            graphs[stage] = quantise(models[stage], chosen, limits[stage])
-        with progress.task(f"{len(unseen)} unseen photos with {len(float_layers)} layers in float"):
-            errors = judge.errors(graphs)
-        progress.note(f"PSNR against fp32: {', '.join(f'{psnr(error):.2f}' for error in errors)} dB")
-        return max(errors)
-
-    float_layers = back_to_float(sensitivity.layers, budget_db, measured)
+        limits = {
+            stage: {name: threshold(method, seen, name) for name in seen.tensors} for stage, seen in observed.items()
+        }
+    compared = [source.pixels(smallest) for source in unseen]
+    with progress.task("unseen photos in fp32"):
+        judge = Judge(package, compared)
+    trials = Trials(judge, models, layers, limits, progress)
+    pieces = judge.worst_pieces(trials(()).pictures, *_PIECE)
+    sensitivity = measure(package, models, layers, limits, pieces, progress)
+    float_layers = back_to_float(sensitivity.layers, budget_db, trials.worst_error)
+    chosen = trials(float_layers)
     judge.close()
     result = Result(
         method=method,
         budget_db=budget_db,
         calibrated=calibrated,
         unseen=unseen,
-        sizes=[(pixels.shape[1], pixels.shape[0]) for pixels in photos_unseen],
+        sizes=[(pixels.shape[1], pixels.shape[0]) for pixels in compared],
         layers=layers,
         observed=observed,
         limits=limits,
         sensitivity=sensitivity,
         float_layers=float_layers,
-        errors=errors,
+        errors=chosen.errors,
     )
     with package_folder(output, overwrite) as work:
-        write_package(work, package, graphs, result)
+        write_package(work, package, chosen.graphs, result)
     state.remove()
     count = sum(len(found) for found in layers.values())
-    progress.note(f"{count - len(float_layers)} of {count} layers in int8; PSNR at least {psnr(max(errors)):.2f} dB")
+    worst = psnr(max(chosen.errors))
+    progress.note(
+        f"{count - len(float_layers)} of {count} layers in int8; PSNR on unseen photos at least {worst:.2f} dB"
+    )
 
 
 def _layers(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Layer]]:
@@ -102,12 +95,3 @@ def _layers(models: Mapping[str, onnx.ModelProto]) -> dict[str, list[Layer]]:
     """
     found = {stage: find_layers(model, attention=stage == "denoiser") for stage, model in models.items()}
     return {stage: layers for stage, layers in found.items() if layers}
-
-
-def _limits(observed: Observed, method: str) -> dict[str, float]:
-    limits = {}
-    for name in observed.tensors:
-        low, high = observed.extremes(name)
-        counts, width = observed.histogram(name)
-        limits[name] = threshold(method, counts, width, max(-low, high))
-    return limits

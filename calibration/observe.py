@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2048
+PERCENTILE = 99.99  # of the values of one photo at one step
 _VALUES_SEEN = 1 << 16  # of one tensor in one run: the histogram takes so many, evenly spread; the extremes take all
 _SMALLEST_WIDTH = 2.0**-40
 
@@ -21,7 +22,9 @@ class Observed:
 
     lows, highs: (tensors, steps) float32, the extremes; steps is 1 for a stage outside of the loop. counts: (tensors,
     BINS) int64 over magnitudes from 0; widths: (tensors,) float64, of a bin. Widths are powers of two and a histogram
-    is folded when a value falls off its end, so that the order of the photos does not matter.
+    is folded when a value falls off its end, so that the order of the photos does not matter. tails: (tensors,)
+    float64, the magnitude that PERCENTILE of the values do not pass, of the photo and step where it is largest: in the
+    sum of all photos a few bright lamps vanish, and what is clipped for one photo is then a hundred times more.
     """
 
     def __init__(self, tensors: Sequence[str], steps: int) -> None:
@@ -31,6 +34,7 @@ class Observed:
         self.highs = np.full((len(self.tensors), steps), -np.inf, np.float32)
         self.counts = np.zeros((len(self.tensors), BINS), np.int64)
         self.widths = np.full(len(self.tensors), _SMALLEST_WIDTH)
+        self.tails = np.zeros(len(self.tensors))
 
     def add(self, name: str, step: int, values: Array) -> bool:
         """Count ``values``; False, and nothing counted, where one is NaN or infinite."""
@@ -45,6 +49,8 @@ class Observed:
         self._widen(index, float(magnitudes.max()))
         places = (magnitudes * np.float32(1 / self.widths[index])).astype(np.int32)
         self.counts[index] += np.bincount(places, minlength=BINS)
+        rank = min(magnitudes.size - 1, int(magnitudes.size * PERCENTILE / 100))
+        self.tails[index] = max(self.tails[index], float(np.partition(magnitudes, rank)[rank]))
         return True
 
     def extremes(self, name: str) -> tuple[float, float]:
@@ -57,8 +63,11 @@ class Observed:
         index = self._index[name]
         return self.counts[index], float(self.widths[index])
 
+    def tail(self, name: str) -> float:
+        return float(self.tails[self._index[name]])
+
     def state(self) -> dict[str, Array]:
-        return {"lows": self.lows, "highs": self.highs, "counts": self.counts, "widths": self.widths}
+        return {name: getattr(self, name) for name in ("lows", "highs", "counts", "widths", "tails")}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         for name, array in self.state().items():

@@ -32,7 +32,7 @@ def plot(result: Result) -> bytes:
     for title, bars in zip(titles, (steps, layers), strict=True):
         top = _chart(draw, top, title, bars)
     content = io.BytesIO()
-    image.save(content, "PNG")
+    image.quantize(32).save(content, "PNG", optimize=True)  # a package is to be small
     return content.getvalue()
 
 

@@ -22,7 +22,7 @@ _OPTIONS = {
     "WeightSymmetric": True,
     "QuantizeBias": False,  # an int32 bias is refused by TensorRT's parser
 }
-_LARGE, _HALF_END = 1 << 16, 65504
+_LARGE, _HALF_END = 4096, 65504  # bytes; where float16 ends
 _TAP = "_int8"  # suffix of a tensor as the quantised convolutions read it
 
 
@@ -61,8 +61,9 @@ def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[st
     result: onnx.ModelProto = quantizer.model.model
     _remove_taps(result.graph, taps)
     _free_reshaped_outputs(result.graph, {name for layer in layers for name in layer.outputs})
+    _plain_zero_points(result.graph)
     del result.graph.value_info[:]
-    _halve_tables(result.graph)
+    _halve_constants(result.graph)
     _drop_unused_opsets(result)
     content = result.SerializeToString(deterministic=True)
     return content
@@ -134,27 +135,26 @@ def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> N
     graph.node.extend(copies)
 
 
-def _halve_tables(graph: onnx.GraphProto) -> None:
-    """Large constants that are only looked up in (the time embedding's) as float16 and a Cast: in float32 they are a
-    fifth of what is left of the file. Rounded to 11 bits they are still far more exact than int8."""
-    by_name = {tensor.name: tensor for tensor in graph.initializer}
-    users: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in set(node.input) & set(by_name):
-            users.setdefault(name, []).append(node)
-    kept = list(graph.node)
-    for name, readers in users.items():
-        values = numpy_helper.to_array(by_name[name])
-        looked_up = all(node.op_type == "Gather" and node.input[0] == name for node in readers)
-        if not looked_up or values.dtype != np.float32 or values.nbytes < _LARGE or np.abs(values).max() >= _HALF_END:
+def _plain_zero_points(graph: onnx.GraphProto) -> None:
+    """As raw bytes, which runtime/uint8.py changes in place: the quantiser writes them as numbers of any length."""
+    names = {node.input[2] for node in graph.node if node.op_type == "QuantizeLinear"}
+    for tensor in graph.initializer:
+        if tensor.name in names:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+
+
+def _halve_constants(graph: onnx.GraphProto) -> None:
+    """Large float32 constants as float16 and a Cast, which engines compute once, when they load the graph: weights left
+    in float and the time embedding's table are most of the file otherwise. 11 bits are still far finer than int8."""
+    casts = []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.nbytes < _LARGE or not np.abs(values).max() < _HALF_END:
             continue
-        by_name[name].CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
-        for node in readers:
-            (result,) = node.output
-            node.output[0] = f"{result}_half"
-            cast = helper.make_node("Cast", [node.output[0]], [result], name=f"{result}_cast", to=TensorProto.FLOAT)
-            kept.insert(kept.index(node) + 1, cast)
-    _replace_nodes(graph, kept)
+        name, stored = tensor.name, f"{tensor.name}_half"
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}_float", to=TensorProto.FLOAT))
+    _replace_nodes(graph, [*casts, *graph.node])
 
 
 def _drop_unused_opsets(model: onnx.ModelProto) -> None:

@@ -9,6 +9,8 @@ from runtime.errors import InputError
 from .variants import psnr
 
 Key = tuple[str, str]
+_RESERVE_DB = 0.5  # other engines round in other places
+_REFINEMENTS = 2
 _MARGIN = 0.8  # of the error that is allowed: the sum of single errors only estimates the error of all
 
 
@@ -22,16 +24,13 @@ def back_to_float(
     within the budget.
     """
     worst_first = sorted(costs, key=lambda key: (-costs[key], key))
-    allowed = 10 ** (-budget_db / 10)
-    count = 0
+    allowed = 10 ** (-(budget_db + _RESERVE_DB) / 10)
+    count, too_few = 0, -1
     while True:
         error = measured(worst_first[:count])
         if error <= allowed:
-            return worst_first[:count]
-        if count == len(worst_first):
-            raise InputError(
-                f"PSNR {psnr(error):.1f} dB without any int8 layer; --budget-db {budget_db:g} is too much."
-            )
+            break
+        too_few = count
         scale = error / max(sum(costs[key] for key in worst_first[count:]), 1e-30)
         count += 1
         while count < len(worst_first) and scale * sum(costs[key] for key in worst_first[count:]) > _MARGIN * allowed:
@@ -41,3 +40,12 @@ def back_to_float(
                 f"PSNR {psnr(error):.1f} dB, and no layer can be int8 within --budget-db {budget_db:g}; ask for less, "
                 "calibrate on more photos or use another --method."
             )
+    for _ in range(_REFINEMENTS):  # the estimate may have gone too far
+        middle = (too_few + count + 1) // 2
+        if middle >= count:
+            break
+        if measured(worst_first[:middle]) <= allowed:
+            count = middle
+        else:
+            too_few = middle
+    return worst_first[:count]

@@ -1,4 +1,4 @@
-"""What each layer costs, and each step of the loop: measured one at a time on small pieces of calibration photos."""
+"""What each layer costs, and each step of the loop: measured one at a time on small pieces of photos."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from runtime.sampler import timesteps
 
 from .layers import Layer
 from .quantise import quantise
-from .variants import Judge, sixteen_bits
+from .variants import Judge
 
 Array = NDArray[Any]
-_HEIGHT, _WIDTH = 96, 128  # of a piece, in pixels
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,17 @@ def measure(
     models: Mapping[str, onnx.ModelProto],
     layers: Mapping[str, Sequence[Layer]],
     limits: Mapping[str, Mapping[str, float]],
-    photos: Sequence[Array],
+    pieces: Sequence[Array],
     progress: Progress,
 ) -> Sensitivity:
-    """photos: (H, W, 3) each; of each a piece is used, in turns from its centre and around its brightest spot."""
-    pieces: dict[tuple[int, ...], list[Array]] = {}
-    for index, photo in enumerate(photos):
-        piece = sixteen_bits(_piece(photo, brightest=index % 2 == 1))
-        pieces.setdefault(piece.shape, []).append(piece)
-    judge = Judge(package, [np.stack(same) for same in pieces.values()])  # as batches: small pieces cost mostly calls
+    """pieces: (H, W, 3) each, of photos; those of one size run as a batch, as small ones cost mostly calls."""
+    same: dict[tuple[tuple[int, ...], str], list[Array]] = {}
+    for piece in pieces:
+        same.setdefault((piece.shape, str(piece.dtype)), []).append(piece)
+    judge = Judge(package, [np.stack(batch) for batch in same.values()])
 
     def error(graphs: Mapping[str, bytes], at: set[int] | None = None) -> float:
-        return float(np.mean(judge.errors(graphs, at)))
+        return float(np.mean(judge.errors(judge.pictures(graphs, at))))
 
     costs, steps, whole = {}, {}, {}
     for stage, found in layers.items():
@@ -66,14 +64,3 @@ def measure(
                 steps[t] = error({stage: full}, {t})
     judge.close()
     return Sensitivity(costs, steps, whole)
-
-
-def _piece(photo: Array, *, brightest: bool) -> Array:
-    """The centre, or what is around the brightest spot: where the largest values come from, and are clipped."""
-    height, width, _ = photo.shape
-    row, column = height // 2, width // 2
-    if brightest:
-        row, column = map(int, np.unravel_index(int(photo.sum(axis=2, dtype=np.int64).argmax()), (height, width)))
-    top = min(max(0, row - _HEIGHT // 2), max(0, height - _HEIGHT))
-    left = min(max(0, column - _WIDTH // 2), max(0, width - _WIDTH))
-    return photo[top : top + _HEIGHT, left : left + _WIDTH]

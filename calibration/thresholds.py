@@ -1,7 +1,4 @@
-"""From a histogram to the largest magnitude that int8 is to hold: what lies above is clipped.
-
-Every method sees the same histogram of magnitudes and returns at most the largest one seen.
-"""
+"""From what a tensor was seen to hold to the largest magnitude that int8 is to hold: what lies above is clipped."""
 
 from __future__ import annotations
 
@@ -11,26 +8,31 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from .observe import Observed
+
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 METHODS: tuple[str, ...] = get_args(Method)
 LEVELS = 127  # steps of symmetric int8 on either side of 0
-PERCENTILE = 99.99
 _CANDIDATES = 100
 
 Array = NDArray[Any]
 
 
-def threshold(method: str, counts: Array, width: float, largest: float) -> float:
-    """counts: (bins,) of magnitudes from 0 in bins of ``width``; largest: the largest magnitude, exact."""
-    if largest == 0 or not counts.any():
+def threshold(method: str, observed: Observed, name: str) -> float:
+    """For the tensor ``name``; at most the largest magnitude seen.
+
+    minmax: the largest seen. percentile: what 99.99 % of the values of each single photo and step do not pass. mse and
+    entropy: see below; both from the histogram over all photos.
+    """
+    low, high = observed.extremes(name)
+    largest = max(-low, high)
+    if largest == 0:
         return 1.0  # a tensor that is always 0: any scale holds it
-    return min(largest, _METHODS[method](counts, width)) if method != "minmax" else largest
-
-
-def _percentile(counts: Array, width: float) -> float:
-    """The magnitude that 99.99 % of the values do not pass."""
-    share = np.cumsum(counts) / counts.sum()
-    return float(np.searchsorted(share, PERCENTILE / 100) + 1) * width
+    if method == "minmax":
+        return largest
+    if method == "percentile":
+        return observed.tail(name) or largest
+    return min(largest, _SEARCHES[method](*observed.histogram(name)))
 
 
 def _mse(counts: Array, width: float) -> float:
@@ -52,7 +54,7 @@ def _entropy(counts: Array, width: float) -> float:
     return float(ends[int(np.argmin([_divergence(counts, end) for end in ends]))]) * width
 
 
-_METHODS: dict[str, Callable[[Array, float], float]] = {"percentile": _percentile, "entropy": _entropy, "mse": _mse}
+_SEARCHES: dict[str, Callable[[Array, float], float]] = {"entropy": _entropy, "mse": _mse}
 
 
 def _ends(counts: Array) -> list[int]:

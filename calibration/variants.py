@@ -73,8 +73,8 @@ class Judge:
         self._photos = [sixteen_bits(photo) for photo in photos]
         self._expected = self._run(self._base)
 
-    def errors(self, graphs: Mapping[str, bytes], at: set[int] | None = None) -> list[float]:
-        """The mean squared error on each photo (range [0, 1]) with ``graphs`` (stage -> graph) in their places.
+    def pictures(self, graphs: Mapping[str, bytes], at: set[int] | None = None) -> list[Array]:
+        """The photos' results, uint16, with ``graphs`` (stage -> graph) in their places.
 
         at: timesteps at which the denoiser of ``graphs`` runs, the float one at the others.
         """
@@ -85,7 +85,18 @@ class Judge:
         switch = SwitchBackend(self._base, open_backend("onnxruntime", variant, None), set(graphs), at)
         found = self._run(switch)
         switch.close()
-        return [mean_squared_error(a, b) for a, b in zip(self._expected, found, strict=True)]
+        return found
+
+    def errors(self, pictures: Sequence[Array]) -> list[float]:
+        """The mean squared error of each (range [0, 1])."""
+        return [mean_squared_error(a, b) for a, b in zip(self._expected, pictures, strict=True)]
+
+    def worst_pieces(self, pictures: Sequence[Array], height: int, width: int) -> list[Array]:
+        """Of each photo (H, W, 3) the piece whose result is worst, at most ``height`` x ``width``."""
+        return [
+            _worst_piece(photo, np.square(a.astype(np.float64) - b).sum(axis=2), height, width)
+            for photo, a, b in zip(self._photos, self._expected, pictures, strict=True)
+        ]
 
     def close(self) -> None:
         self._base.close()
@@ -103,6 +114,18 @@ def mean_squared_error(reference: Array, other: Array) -> float:
 def psnr(error: float) -> float:
     """In dB, of a mean squared error on the range [0, 1]; at most PSNR_CEILING."""
     return min(PSNR_CEILING, -10 * float(np.log10(error))) if error else PSNR_CEILING
+
+
+def _worst_piece(photo: Array, errors: Array, height: int, width: int) -> Array:
+    """errors: (H, W). Windows are tried a quarter of their size apart."""
+    rows, columns = (max(1, size // 4) for size in (height, width))
+    tops = range(0, max(1, photo.shape[0] - height + 1), rows)
+    lefts = range(0, max(1, photo.shape[1] - width + 1), columns)
+    top, left = max(
+        ((top, left) for top in tops for left in lefts),
+        key=lambda place: float(errors[place[0] : place[0] + height, place[1] : place[1] + width].sum()),
+    )
+    return np.ascontiguousarray(photo[top : top + height, left : left + width])
 
 
 def sixteen_bits(photo: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], res
         (work / stage.file).write_bytes(graphs[stage.name] if stage.name in graphs else package.read(stage.file))
     (work / GOLDEN).write_bytes(package.read(GOLDEN))
     (work / CERTIFICATE).write_bytes(_json(_certificate(package, result)))
-    (work / RANGES).write_bytes(_json(_ranges(result)))
+    (work / RANGES).write_bytes((json.dumps(_ranges(result), separators=(",", ":")) + "\n").encode())
     (work / TABLE).write_bytes(table(result).encode())
     (work / PLOT).write_bytes(plot(result))
     names = (*(stage.file for stage in source.stages), GOLDEN, CERTIFICATE, RANGES, TABLE, PLOT)
@@ -86,9 +86,9 @@ def _ranges(result: Result) -> dict[str, Any]:
         "stages": {
             stage: {
                 name: {
-                    "int8_holds": float(result.limits[stage][name]),
-                    "lows": observed.lows[index].tolist(),
-                    "highs": observed.highs[index].tolist(),
+                    "int8_holds": _rounded([result.limits[stage][name]])[0],
+                    "lows": _rounded(observed.lows[index]),
+                    "highs": _rounded(observed.highs[index]),
                 }
                 for index, name in enumerate(observed.tensors)
             }
@@ -100,6 +100,11 @@ def _ranges(result: Result) -> dict[str, Any]:
             "stages_psnr_db": {stage: round(psnr(e), 2) for stage, e in result.sensitivity.stages.items()},
         },
     }
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    """To five digits: enough to read, half as long."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -78,6 +78,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "runtime.doctor",
         "export.build",
         "export.engine",
+        "calibration",
         "benchmarks.quality",
         "benchmarks",
         "benchmarks.report",

@@ -157,7 +157,9 @@ def test_each_option_reaches_the_key(built, arguments):
         args = parse_args([str(built), *RTX, *more])
         sizes = [parse_size(size) for size in args.size]
         wanted = size_range(sizes, parse_size(args.max_size) if args.max_size else None, package.manifest.pad_multiple)
-        return engine_key(package, package.manifest.stage("denoiser"), make_builder(args, "fp32"), wanted, args.batch).digest
+        return engine_key(
+            package, package.manifest.stage("denoiser"), make_builder(args, "fp32"), wanted, args.batch
+        ).digest
 
     assert (built / "engines" / digest()).is_dir()
     assert digest(*arguments) != digest()

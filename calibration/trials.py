@@ -1,0 +1,58 @@
+"""Int8 packages tried on the unseen photos, each with other layers left in float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from runtime.progress import Progress
+
+from .layers import Layer
+from .quantise import quantise
+from .search import Key
+from .variants import Judge, psnr
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """graphs: stage -> graph. pictures and errors: of each photo (uint16; mean squared, range [0, 1])."""
+
+    graphs: dict[str, bytes]
+    pictures: list[Array]
+    errors: list[float]
+
+
+@dataclass
+class Trials:
+    """Runs a choice of float layers once and keeps what came of it."""
+
+    judge: Judge
+    models: Mapping[str, onnx.ModelProto]
+    layers: Mapping[str, Sequence[Layer]]
+    limits: Mapping[str, Mapping[str, float]]
+    progress: Progress
+    _done: dict[frozenset[Key], Trial] = field(default_factory=dict)
+
+    def __call__(self, float_layers: Sequence[Key]) -> Trial:
+        choice = frozenset(float_layers)
+        if choice not in self._done:
+            with self.progress.task(f"unseen photos with {len(choice)} layers in float"):
+                graphs = {stage: self._graph(stage, choice) for stage in self.layers}
+                pictures = self.judge.pictures(graphs)
+            trial = Trial(graphs, pictures, self.judge.errors(pictures))
+            self.progress.note(f"PSNR against fp32: {', '.join(f'{psnr(error):.2f}' for error in trial.errors)} dB")
+            self._done[choice] = trial
+        return self._done[choice]
+
+    def worst_error(self, float_layers: Sequence[Key]) -> float:
+        return max(self(float_layers).errors)
+
+    def _graph(self, stage: str, float_layers: frozenset[Key]) -> bytes:
+        chosen = [layer for layer in self.layers[stage] if (stage, layer.name) not in float_layers]
+        return quantise(self.models[stage], chosen, self.limits[stage])

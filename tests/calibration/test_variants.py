@@ -1,0 +1,52 @@
+"""The loop with other graphs in some places of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration.layers import find_layers, load_graph
+from calibration.quantise import quantise
+from calibration.variants import Judge, mean_squared_error, psnr, sixteen_bits
+from runtime.package import Package
+from runtime.sampler import timesteps
+
+STEPS = [int(t) for t in timesteps(200, 10)]
+
+
+@pytest.fixture(scope="module")
+def judge(tiny_package):
+    photos = np.random.default_rng(5).integers(0, 80, (2, 24, 32, 3), np.uint8)
+    made = Judge(Package.open(tiny_package), [photos, photos[0]])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def int8(tiny_package) -> bytes:
+    model = load_graph((tiny_package / "denoiser.onnx").read_bytes())
+    layers = find_layers(model, attention=True)
+    return quantise(model, layers, {name: 3.0 for layer in layers for name in layer.tensors})
+
+
+def test_the_same_graph_is_without_error(judge, tiny_package):
+    assert judge.errors(judge.pictures({"denoiser": (tiny_package / "denoiser.onnx").read_bytes()})) == [0, 0]
+    assert psnr(0) == 200
+
+
+def test_steps_can_be_taken_by_another_graph(judge, int8):
+    everywhere = judge.errors(judge.pictures({"denoiser": int8}))
+    assert min(everywhere) > 0
+    assert judge.errors(judge.pictures({"denoiser": int8}, set(STEPS))) == everywhere
+    assert judge.errors(judge.pictures({"denoiser": int8}, set())) == [0, 0]
+    single = [judge.errors(judge.pictures({"denoiser": int8}, {t}))[0] for t in STEPS]
+    assert all(error > 0 for error in single)
+    assert len(set(single)) == len(single)
+
+
+def test_errors_are_measured_with_sixteen_bits():
+    a = np.zeros((2, 2, 3), np.uint8)
+    assert sixteen_bits(a + 255).max() == 65535
+    b = sixteen_bits(a).copy()
+    b[0, 0, 0] = 65535
+    assert psnr(mean_squared_error(sixteen_bits(a), b)) == pytest.approx(10 * np.log10(12))
