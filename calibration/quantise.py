@@ -107,7 +107,8 @@ def _remove_taps(graph: onnx.GraphProto, taps: Mapping[str, str]) -> None:
 
 def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
     """No Q/DQ between a convolution and a Reshape or Transpose: onnxruntime 1.32 moves it behind those and then finds
-    its own types to differ ("output_dtype INT8 does not match y_zero_point type UINT8")."""
+    its own types to differ ("output_dtype INT8 does not match y_zero_point type UINT8"). Such a convolution writes
+    float; those that read it keep their Q/DQ."""
     pairs = {
         dequantise.output[0]: node.input[0]
         for node in graph.node
@@ -116,17 +117,15 @@ def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
         if dequantise.op_type == "DequantizeLinear" and dequantise.input[0] == node.output[0]
     }
     moved = {name for node in graph.node if node.op_type in SHAPE_OPERATORS for name in node.input} & set(pairs)
-    kept = []
-    gone = {name for name, source in pairs.items() if source in {pairs[one] for one in moved}}
-    sources = {pairs[name] for name in gone}
+    freed = {pairs[name] for name in moved}
     for node in graph.node:
-        if (node.op_type == "QuantizeLinear" and node.input[0] in sources) or gone & set(node.output):
-            continue
-        for index, name in enumerate(node.input):
-            if name in gone:
-                node.input[index] = pairs[name]
-        kept.append(node)
-    _replace_nodes(graph, kept)
+        if node.op_type != "Conv":
+            node.input[:] = [pairs[name] if pairs.get(name) in freed else name for name in node.input]
+    read = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
+    unread = {name for name, source in pairs.items() if source in freed and name not in read}
+    dequantised = {node.input[0] for node in graph.node if unread & set(node.output)}
+    gone = unread | dequantised
+    _replace_nodes(graph, [node for node in graph.node if gone.isdisjoint(node.output)])
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:

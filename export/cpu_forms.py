@@ -91,7 +91,8 @@ def _restored_norm(
 def _restored_upsample(
     parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
 ) -> list[onnx.NodeProto]:
-    source, _, *bias = parts["00"].input
+    source, corner, bias = parts["00"].input
+    layer = corner.removesuffix(".quad00.weight")
     result = parts["interleave"].output[0]
     sums = {name: constants[parts[name].input[1]].astype(np.float64) for name in ("00", "01", "10", "11")}
     weights = np.empty((*sums["00"].shape[:2], 3, 3))
@@ -101,8 +102,11 @@ def _restored_upsample(
         weights[:, :, 2 * p, 1] = sums[f"{p}0"][:, :, p, 1] - weights[:, :, 2 * p, 2]
         weights[:, :, 1, 2 * p] = sums[f"0{p}"][:, :, 1, p] - weights[:, :, 2, 2 * p]
     weights[:, :, 1, 1] = sums["00"][:, :, 1, 1] - weights[:, :, 1, 2] - weights[:, :, 2, 1] - weights[:, :, 2, 2]
-    name = f"{result}_weight"
-    added |= {name: weights.astype(np.float32), "doubled": np.array([1, 1, 2, 2], np.float32)}
+    added |= {
+        f"{layer}.weight": weights.astype(np.float32),
+        f"{layer}.bias": constants[bias],
+        "doubled": np.array([1, 1, 2, 2], np.float32),
+    }
     return [
         helper.make_node(
             "Resize",
@@ -112,7 +116,13 @@ def _restored_upsample(
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         ),
-        helper.make_node("Conv", [f"{result}_doubled", name, *bias], [result], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv",
+            [f"{result}_doubled", f"{layer}.weight", f"{layer}.bias"],
+            [result],
+            kernel_shape=[3, 3],
+            pads=[1, 1, 1, 1],
+        ),
     ]
 
 
@@ -169,9 +179,10 @@ def _upsample(
         for (i, up), (j, left) in product(enumerate(rows[p]), enumerate(rows[q])):
             kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
         name = f"{result}{UPSAMPLE}{p}{q}"
-        added[f"{name}/weight"] = kernel.astype(weights.dtype)
-        added[f"{name}/bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
-        inputs = [source, f"{name}/weight", f"{name}/bias"]
+        layer = conv.input[1].removesuffix(".weight") + f".quad{p}{q}"
+        added[f"{layer}.weight"] = kernel.astype(weights.dtype)
+        added[f"{layer}.bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
+        inputs = [source, f"{layer}.weight", f"{layer}.bias"]
         pads = [1 - p, 1 - q, p, q]
         quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
     name = f"{result}{UPSAMPLE}"

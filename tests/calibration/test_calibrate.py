@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper as numpy_helper
 import pytest
-from conftest import ROOT, run_calibration  # type: ignore[attr-defined]
+from calibration_command import ROOT, run_calibration
 from PIL import Image
 
 from calibration import calibrate as calibrate_module
