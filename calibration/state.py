@@ -36,7 +36,7 @@ class State:
                 for stage, observed in stages.items():
                     observed.restore({name: arrays[f"{stage}/{name}"] for name in observed.state()})
                 return int(arrays["photos"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):  # none, or not ours: begin again
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):  # none, or not ours: begin again
             return 0
 
     def save(self, stages: Mapping[str, Observed], photos: int) -> None:

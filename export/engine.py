@@ -217,7 +217,7 @@ def attention_report(
         return {}
     levels = [*arch["attention_levels"], len(arch["ch_mult"]) - 1]
     width, height = (side // 2 ** (arch["levels"] + min(levels)) for side in sizes.largest)
-    score_matrix = batch * (width * height) ** 2 * (4 if package.manifest.precision == "fp32" else 2)
+    score_matrix = batch * (width * height) ** 2 * (4 if package.manifest.precision in ("fp32", "int8") else 2)
     if activation_bytes < score_matrix:
         verdict = "fused: all activations together are smaller than one score matrix"
     elif activation_bytes < 4 * score_matrix:

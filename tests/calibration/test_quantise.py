@@ -64,10 +64,8 @@ def test_symmetric_int8_per_channel_weights_float_biases(tiny_package, stage):
             continue
         assert len(node.input) < 3 or tensors[node.input[2]].data_type == TensorProto.FLOAT
         weight = producers.get(node.input[1])
-        if weight is None or weight.op_type == "Cast":  # left in float; a large one is stored in half the bytes
-            assert (node.input if weight is None else weight.input)[-1 if weight else 1].removesuffix(
-                "_half"
-            ) in weights
+        if weight is None or weight.op_type == "Cast":
+            assert node.input[1] in weights
             continue
         int8 += 1
         assert tensors[weight.input[0]].data_type == TensorProto.INT8
