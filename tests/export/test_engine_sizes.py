@@ -43,8 +43,7 @@ def build(name: str, precision: str, stages: set[str], traced: Path | None, tmp_
             yield graph.name, report
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", ["bundled", "full"])
+@pytest.mark.parametrize(("name", "precision"), [("bundled", "fp32"), ("full", "fp32"), ("full", "fp16")])
 def test_denoiser_and_hfrm_build_up_to_4k(name, precision, bundled_package, tmp_path):
     traced = bundled_package if (name, precision) == ("bundled", "fp32") else None
     reports = dict(build(name, precision, {"denoiser", "hfrm0"}, traced, tmp_path))
