@@ -190,7 +190,7 @@ def certificate(package: Package) -> dict[str, Any]:
     return {
         "sha256": package.manifest.files[CERTIFICATE][0],
         "psnr_db": min((case["psnr_db"] for case in cases), default=None),
-        "grey_levels": max((case["grey_levels"] for case in cases), default=None),
+        "grey_levels": max((case["grey_levels"] for case in cases if "grey_levels" in case), default=None),
     }
 
 

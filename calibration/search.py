@@ -9,7 +9,9 @@ from runtime.errors import InputError
 from .variants import psnr
 
 Key = tuple[str, str]
-_RESERVE_DB = 0.5  # other engines round in other places
+# Photos of another kind than those given err more: with 0.5 dB in reserve LOLv1's came out at 39.4 dB where the unseen
+# ones had 41.2, with 4 at 42.4.
+_RESERVE_DB = 4.0
 _REFINEMENTS = 2
 _MARGIN = 0.8  # of the error that is allowed: the sum of single errors only estimates the error of all
 

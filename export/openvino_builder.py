@@ -28,8 +28,8 @@ class OpenVinoBuilder:
 
     def __init__(self, precision: Precision) -> None:
         self._core = openvino_.open_core(openvino_.CPU, precision)
-        self._config = openvino_.cpu_config(self._core, precision)
-        self.options = Options(openvino_.compute_precision(self._core, precision))
+        self._config = openvino_.cpu_config(precision)
+        self.options = Options(openvino_.compute_precision(precision))
 
     @property
     def environment(self) -> dict[str, str]:
