@@ -21,21 +21,21 @@ def search(budget_db: float, factor: float = 1.0) -> tuple[list, list]:
 
 
 def test_nothing_goes_back_where_all_is_well():
-    assert search(15) == ([], [0])
+    assert search(11.5) == ([], [0])
 
 
 def test_the_worst_goes_first():
-    assert search(28) == ([("hfrm0", "d")], [0, 1])
-    assert search(38)[0] == [("hfrm0", "d"), ("denoiser", "b")]
+    assert search(24.5) == ([("hfrm0", "d")], [0, 1])
+    assert search(34.5)[0] == [("hfrm0", "d"), ("denoiser", "b")]
 
 
 def test_the_estimate_follows_what_was_measured():
-    assert search(28, factor=10)[0] == [("hfrm0", "d"), ("denoiser", "b")]
+    assert search(24.5, factor=10)[0] == [("hfrm0", "d"), ("denoiser", "b")]
 
 
-def test_half_a_decibel_is_kept_for_other_engines():
-    assert len(search(19.0)[0]) == 0
-    assert len(search(19.1)[0]) == 1
+def test_four_decibels_are_kept_for_other_photos():
+    assert len(search(15.5)[0]) == 0
+    assert len(search(15.6)[0]) == 1
 
 
 def test_a_budget_without_any_int8_layer_is_refused():
