@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import plan
 from benchmarks.cli import main
 from benchmarks.photos import Photos, synthetic
-from benchmarks import plan
 from benchmarks.plan import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
 from export.samples import bundled_checkpoint
 from runtime.errors import DiffLLError, InputError, PackageError
