@@ -9,12 +9,13 @@ import torch
 from onnx import TensorProto, helper
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.graph_cost import graph_cost, package_costs, photo_bytes, photo_flop
 from export.checkpoint import load_checkpoint
+from export.cost_fit import fit
+from export.graph_cost import graph_cost, package_costs, photo_bytes, photo_flop
 from export.graphs import stage_graphs
 from export.model import Architecture, DiffLL
 from runtime.errors import PackageError
-from runtime.package import Package
+from runtime.package import Package, Polynomial
 
 
 def torch_flop(model: DiffLL, height: int, width: int) -> dict[str, int]:
@@ -97,3 +98,30 @@ def test_a_graph_whose_shapes_cannot_be_told_is_refused():
     nodes = [helper.make_node("NonZero", ["x"], ["y"])]
     with pytest.raises(PackageError, match="by hand: the shape of 'y' cannot be told"):
         graph_cost(graph(nodes, {}), "by hand")
+
+
+# --- polynomials of the size, in the manifest
+
+SIZES = [(32, 32), (64, 512), (512, 64), (256, 512), (2048, 1024)]
+
+
+@pytest.mark.parametrize("terms", [(7, 0, 0, 0), (0, 3, 5, 0), (9e3, 0, 1, 0.25), (1e6, 0, 3, 2**-16), (0, 0, 0, 0)])
+def test_a_polynomial_is_found_again(terms):
+    found = fit(SIZES, [round(Polynomial(*terms).at(*size)) for size in SIZES])
+    assert (found.constant, found.per_row, found.per_pixel, found.per_pixel_squared) == pytest.approx(terms, rel=1e-6)
+
+
+def test_no_coefficient_is_negative_where_none_passes_through_the_counts():
+    found = fit(SIZES, [max(h * w - 1000, 10 * w) for h, w in SIZES])
+    assert min(found.constant, found.per_row, found.per_pixel, found.per_pixel_squared) >= 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 72), (400, 608), (1920, 1088), (3000, 4000)])
+def test_the_manifest_s_cost_is_the_graphs_count(tiny_package, height, width):
+    package = Package.open(tiny_package)
+    for name, count in package_costs(package, height, width).items():
+        cost = package.manifest.cost[name]
+        assert cost.flop.at(height, width) == pytest.approx(count.flop, rel=1e-6)
+        assert cost.weight_bytes == count.weight_bytes
+        if name != "denoiser":  # its largest set is another one on a large photo
+            assert cost.live_bytes.at(height, width) == pytest.approx(count.live_bytes, rel=0.01)

@@ -1,14 +1,14 @@
-"""What one photo costs, read from the graphs: multiplications, and the memory that is alive at once."""
+"""What one photo costs, counted in the graphs: multiplications, and the memory that is alive at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
 from runtime.errors import PackageError
-from runtime.package import Package
+from runtime.package import Package, Stage
 
 if TYPE_CHECKING:
     import onnx
@@ -20,21 +20,21 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class StageCost:
+class GraphCost:
     """flop: 2 x multiply-adds of Conv, ConvTranspose, MatMul and Gemm. live_bytes: the largest set of tensors that is
-    needed at once, inputs, outputs and attention's score matrix included. weight_bytes: the constants."""
+    needed at once, inputs and outputs included. weight_bytes: the constants."""
 
     flop: int
     live_bytes: int
     weight_bytes: int
 
 
-def photo_flop(costs: Mapping[str, StageCost], steps: int) -> int:
+def photo_flop(costs: Mapping[str, GraphCost], steps: int) -> int:
     """Of one photo: every stage once, the denoiser ``steps`` times."""
     return sum(cost.flop * (steps if name == "denoiser" else 1) for name, cost in costs.items())
 
 
-def photo_bytes(package: Package, costs: Mapping[str, StageCost], height: int, width: int) -> int:
+def photo_bytes(package: Package, costs: Mapping[str, GraphCost], height: int, width: int) -> int:
     """Weights of all stages, the largest live set of one stage, and the buffers between stages: what an engine that
     fuses no attention and works in place nowhere needs for a photo of this padded size."""
     specs = {spec.name: spec for stage in package.manifest.stages for spec in stage.tensors.values()}
@@ -43,31 +43,54 @@ def photo_bytes(package: Package, costs: Mapping[str, StageCost], height: int, w
     return between + sum(one.weight_bytes for one in costs.values()) + max(one.live_bytes for one in costs.values())
 
 
-def package_costs(package: Package, height: int, width: int) -> dict[str, StageCost]:
-    """Stage -> cost for one photo of this padded size, in pixels: the network's, whatever forms its graphs are written
-    in. Raises PackageError for a graph whose shapes cannot be told."""
-    import onnx
-
-    from export.cpu_forms import restore
-
+def package_costs(package: Package, height: int, width: int) -> dict[str, GraphCost]:
+    """Stage -> cost for one photo of this padded size, in pixels. Raises PackageError for a graph whose shapes cannot
+    be told."""
     costs = {}
     for stage in package.manifest.stages:
-        model = onnx.load_from_string(restore(package.read(stage.file)))
-        for value in (*model.graph.input, *model.graph.output):
-            shape = stage.tensors[value.name].resolve(1, height, width)
-            for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-                dim.dim_value = size
-        costs[stage.name] = graph_cost(model, str(package.path / stage.file))
+        (costs[stage.name],) = stage_costs(
+            package.read(stage.file), stage, [(height, width)], str(package.path / stage.file)
+        )
     return costs
 
 
-def graph_cost(model: onnx.ModelProto, where: str) -> StageCost:
+def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], where: str) -> list[GraphCost]:
+    """The cost of one photo in ``stage``, whose graph is ``content``, at each padded size (height, width) in pixels.
+
+    flop are those of the network, whatever forms its graph is written in; bytes those of the graph as it is. where:
+    its name in errors. Raises PackageError.
+    """
+    from .cpu_forms import restore
+
+    plain = restore(content)
+    same = plain == content
+    costs = []
+    for height, width in sizes:
+        cost = graph_cost(_sized(content, stage, height, width), where)
+        if not same:
+            cost = replace(cost, flop=graph_cost(_sized(plain, stage, height, width), where).flop)
+        costs.append(cost)
+    return costs
+
+
+def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
+    import onnx
+
+    model = onnx.load_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):
+        shape = stage.tensors[value.name].resolve(1, height, width)
+        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = size
+    return model
+
+
+def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
     shapes, item_sizes = _infer(model, where)
     flop = sum(_node_flop(node, shapes) for node in model.graph.node)
-    return StageCost(flop, _live_bytes(model, inputs, shapes, item_sizes), weight_bytes)
+    return GraphCost(flop, _live_bytes(model, inputs, shapes, item_sizes), weight_bytes)
 
 
 def _strip_weights(model: onnx.ModelProto) -> int:
