@@ -85,10 +85,14 @@ def _groups(node: onnx.NodeProto) -> int:
 
 
 def _users(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
+    """Tensor -> the nodes that read it, those inside of others (the branches of an If) too."""
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
         for name in node.input:
             users.setdefault(name, []).append(node)
+        for attribute in node.attribute:
+            for name, readers in _users(attribute.g.node).items():
+                users.setdefault(name, []).extend(readers)
     return users
 
 

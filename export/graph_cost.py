@@ -13,6 +13,8 @@ from runtime.package import Package, Stage
 if TYPE_CHECKING:
     import onnx
 
+    from .query_blocks import Attention
+
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")  # no memory of their own
 _SIZES = 64  # elements: a larger constant is a weight and no shape to reckon with
 
@@ -63,11 +65,10 @@ def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], 
     from .cpu_forms import restore
 
     plain = restore(content)
-    same = plain == content
     costs = []
     for height, width in sizes:
         cost = graph_cost(_sized(content, stage, height, width), where)
-        if not same:
+        if plain != content:
             cost = replace(cost, flop=graph_cost(_sized(plain, stage, height, width), where).flop)
         costs.append(cost)
     return costs
@@ -88,9 +89,37 @@ def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
+    attentions = _write_plainly(model)
     shapes, item_sizes = _infer(model, where)
     flop = sum(_node_flop(node, shapes) for node in model.graph.node)
-    return GraphCost(flop, _live_bytes(model, inputs, shapes, item_sizes), weight_bytes)
+    sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
+    for attention in attentions:
+        _block_sizes(attention, shapes, sizes)
+    return GraphCost(flop, _live_bytes(model, inputs, sizes), weight_bytes)
+
+
+def _write_plainly(model: onnx.ModelProto) -> list[Attention]:
+    """Every attention in its plain form, so that no shapes inside a loop are wanted; they are returned."""
+    from .query_blocks import attention_of, plain_attention
+
+    nodes = list(model.graph.node)
+    found = [attention for node in nodes if (attention := attention_of(node))]
+    nodes = [type(node).FromString(node.SerializeToString()) for node in plain_attention(nodes)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return found
+
+
+def _block_sizes(attention: Attention, shapes: Shapes, sizes: dict[str, int]) -> None:
+    """Bytes of the scores as ``query_blocks`` makes them: of at most its number of queries, and with the padded
+    queries and the collected results beside the first of them where there is more than one block."""
+    from .query_blocks import QUERIES
+
+    places = shapes[attention.scores[0]][-2]
+    if places > QUERIES:
+        for name in attention.scores:
+            sizes[name] = sizes[name] // places * QUERIES
+        sizes[attention.scores[0]] += sizes[attention.plain[0].input[0]] + sizes[attention.plain[2].output[0]]
 
 
 def _strip_weights(model: onnx.ModelProto) -> int:
@@ -191,7 +220,7 @@ def _node_flop(node: onnx.NodeProto, shapes: Shapes) -> int:
     return 0
 
 
-def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], shapes: Shapes, item_sizes: Mapping[str, int]) -> int:
+def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], sizes: Mapping[str, int]) -> int:
     """Walk the nodes in their order: what a node makes lives until the last node that reads it. The graph's own
     inputs and outputs live throughout (they are buffers of the program), constants are not counted."""
     nodes = model.graph.node
@@ -205,17 +234,14 @@ def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], shapes: Shapes, i
     for value in model.graph.output:
         last[owner.get(value.name, value.name)] = len(nodes)
 
-    def size(name: str) -> int:
-        return prod(shapes[name]) * item_sizes[name]
-
-    live = peak = sum(size(name) for name in inputs)
+    live = peak = sum(sizes[name] for name in inputs)
     alive: set[str] = set()
     for index, node in enumerate(nodes):
         made = {name for name in node.output if name and name not in owner}
         alive |= made
-        live += sum(size(name) for name in made)
+        live += sum(sizes[name] for name in made)
         peak = max(peak, live)
         over = {name for name in alive if last.get(name, index) <= index}
-        live -= sum(size(name) for name in over)
+        live -= sum(sizes[name] for name in over)
         alive -= over
     return peak

@@ -25,6 +25,7 @@ from .cpu_forms import cpu_forms
 from .graphs import stage_graphs
 from .model import DiffLL
 from .model.diffll import NUM_TRAIN_TIMESTEPS, schedule
+from .query_blocks import query_blocks
 from .samples import bundled_checkpoint, cases, golden_photo
 from .trace import trace
 
@@ -40,6 +41,8 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
             content = trace(graph, model.arch.pad_multiple)
             if precision == "fp32":
                 content = cpu_forms(content)
+            if graph.name == "denoiser":
+                content = query_blocks(content)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
             (work / stage.file).write_bytes(content)
             cost[stage.name] = stage_cost(content, stage, model.arch.pad_multiple, stage.file)

@@ -1,0 +1,176 @@
+"""Attention without the whole score matrix, for engines that do not fuse it: the queries go through it in blocks.
+
+A 3840x2160 photo has 32,640 places at H/16, and scores of all with all are 4.3 GB in float32. Neither onnxruntime nor
+OpenVINO fuses this attention on a CPU (OpenVINO takes even its own fused operator apart). With more than ``QUERIES``
+places the scores of one block are made, used and forgotten before the next; with fewer it is the plain form, which is
+a few percent faster there. Results differ by rounding at most: every query has its own softmax.
+
+    If (places <= QUERIES): MatMul, Softmax, MatMul, Transpose
+    else:                   Pad the queries to equal blocks, Loop over them (Slice, MatMul, Softmax, MatMul), join, crop
+
+``plain_attention`` takes it back for TensorRT, which fuses the plain form, and for ncnn, which has no loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from .graph_edit import with_nodes
+
+ATTENTION = "/attention/"
+"""In the names of what stands for one attention: what it makes, the mark, the part."""
+
+QUERIES = 1024
+"""Rows of scores at once. With 512 OpenVINO is 6 % slower in float32 and 13 % in bfloat16 (1920x1080, attention
+alone): keys and values are packed anew for every block. With 2048 nothing is much faster."""
+
+_SIZES = {
+    "queries": QUERIES,
+    "queries_less_1": QUERIES - 1,
+    "one": 1,
+    "zero": 0,
+    "axis_2": 2,
+    "axis_3": 3,
+    "zeros_3": (0, 0, 0),
+    "join": (0, 0, 0, -1),
+}
+_SWAP_LAST = [0, 1, 3, 2]
+
+
+def query_blocks(content: bytes) -> bytes:
+    """The denoiser's graph, of any precision, with every attention in blocks of queries.
+
+    An attention is MatMul, Softmax, MatMul, Transpose of 4-D tensors, (B, 1, places, C) -> (B, 1, C, places).
+    """
+    model = onnx.load_from_string(content)
+    maker = {name: node for node in model.graph.node for name in node.output}
+    elem_type = _elem_type(model)
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        chain = _attention(node, maker)
+        if chain:
+            found[node.output[0]] = chain
+    inner = {one.output[0] for chain in found.values() for one in chain[:-1]}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.output[0] in found:
+            nodes += _blocks(found[node.output[0]], elem_type)
+        elif node.output[0] not in inner:
+            nodes.append(node)
+    names = {f"attention_{name}": np.atleast_1d(np.array(size, np.int64)) for name, size in _SIZES.items()}
+    return with_nodes(model, nodes, names | {"attention_go": np.array(True)})
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention of a graph that ``query_blocks`` wrote. plain: the nodes of its plain form."""
+
+    plain: list[onnx.NodeProto]
+
+    @property
+    def scores(self) -> tuple[str, str]:
+        """The tensors that hold a score for each query and key, in the plain form: before and after the softmax."""
+        return self.plain[0].output[0], self.plain[1].output[0]
+
+
+def attention_of(node: onnx.NodeProto) -> Attention | None:
+    """The attention that this node, the last of its parts, stands for."""
+    if node.op_type != "If" or not node.name.endswith(f"{ATTENTION}choose"):
+        return None
+    branches = {attribute.name: attribute.g for attribute in node.attribute}
+    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in branches["then_branch"].node]
+    plain[-1].output[0] = node.output[0]
+    return Attention(plain)
+
+
+def plain_attention(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Nodes of a graph with every attention in its plain form, as it was before ``query_blocks``."""
+    result: list[onnx.NodeProto] = []
+    for node in nodes:
+        attention = attention_of(node)
+        if attention:
+            result += attention.plain
+        elif ATTENTION not in node.name:
+            result.append(node)
+    return result
+
+
+def _attention(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """MatMul, Softmax, MatMul and the Transpose ``last``, or nothing."""
+    chain = [last]
+    for _ in range(3):
+        before = maker.get(chain[0].input[0]) if chain[0].input else None
+        if before is None:
+            return []
+        chain.insert(0, before)
+    if [node.op_type for node in chain] != ["MatMul", "Softmax", "MatMul", "Transpose"]:
+        return []
+    return chain if list(last.attribute[0].ints) == _SWAP_LAST else []
+
+
+def _elem_type(model: onnx.ModelProto) -> int:
+    """Of the network's tensors: that of x_cond, which is in the package's precision."""
+    (found,) = (value.type.tensor_type.elem_type for value in model.graph.input if value.name == "x_cond")
+    return int(found)
+
+
+def _blocks(chain: list[onnx.NodeProto], elem_type: int) -> list[onnx.NodeProto]:
+    scores, _, weighted, transpose = chain
+    query, key = scores.input
+    value, result = weighted.input[1], transpose.output[0]
+    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in chain]
+    plain[-1].output[0] = f"{result}{ATTENTION}few"
+    nodes: list[onnx.NodeProto] = []
+
+    def make(part: str, operator: str, *inputs: str, into: list[onnx.NodeProto] = nodes, **options: object) -> str:
+        name = f"{result}{ATTENTION}{part}"
+        into.append(helper.make_node(operator, inputs, [name], name=name, **options))
+        return name
+
+    count = make("count", "Shape", query, start=2, end=3)
+    few = make("is_few", "Squeeze", make("are_few", "LessOrEqual", count, "attention_queries"))
+
+    many: list[onnx.NodeProto] = []
+    rounded = make("rounded", "Add", count, "attention_queries_less_1", into=many)
+    blocks = make("blocks", "Div", rounded, "attention_queries", into=many)
+    rest = make("rest", "Sub", blocks, "attention_one", into=many)
+    size = make("size", "Div", make("rounded_count", "Add", count, rest, into=many), blocks, into=many)
+    short = make("short", "Sub", make("padded_count", "Mul", blocks, size, into=many), count, into=many)
+    ends = ("attention_zeros_3", "attention_zeros_3", short, "attention_zero")
+    padded = make("padded", "Pad", query, make("ends", "Concat", *ends, into=many, axis=0), into=many)
+
+    body: list[onnx.NodeProto] = []
+    index, go = (f"{result}{ATTENTION}{name}" for name in ("index", "go"))
+    start = make("start", "Mul", index, size, into=body)
+    end = make("end", "Add", start, size, into=body)
+    block = make("block", "Slice", padded, start, end, "attention_axis_2", into=body)
+    block_scores = make("scores", "MatMul", block, key, into=body)
+    softmaxed = make("softmax", "Softmax", block_scores, into=body, axis=-1)
+    block_result = make("weighted", "MatMul", softmaxed, value, into=body)
+    go_on = make("go_on", "Identity", go, into=body)
+    loop = helper.make_graph(
+        body,
+        "block",
+        [_value(index, TensorProto.INT64, 0), _value(go, TensorProto.BOOL, 0)],
+        [_value(go_on, TensorProto.BOOL, 0), _value(block_result, elem_type, 4)],
+    )
+    times = make("times", "Squeeze", blocks, into=many)
+    made = make("made", "Loop", times, "attention_go", into=many, body=loop)  # (blocks, B, 1, size, C)
+    turned = make("turned", "Transpose", made, into=many, perm=[1, 2, 4, 0, 3])
+    joined = make("joined", "Reshape", turned, "attention_join", into=many)
+    cropped = make("many", "Slice", joined, "attention_zero", count, "attention_axis_3", into=many)
+
+    branches = {
+        "then_branch": helper.make_graph(plain, "few", [], [_value(plain[-1].output[0], elem_type, 4)]),
+        "else_branch": helper.make_graph(many, "many", [], [_value(cropped, elem_type, 4)]),
+    }
+    nodes.append(helper.make_node("If", [few], [result], name=f"{result}{ATTENTION}choose", **branches))
+    return nodes
+
+
+def _value(name: str, elem_type: int, rank: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, elem_type, [None] * rank)
