@@ -24,6 +24,8 @@ class Steps:
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, table: StepTable) -> None:
         specs = manifest.stage(LOOP).tensors
+        self.multistep = bool(table.coefficients[:, 2:].any())
+        """Whether the sampler uses its history."""
         self.rows: list[tuple[Any, Any]] = []
         for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True):
             row = []
@@ -36,10 +38,13 @@ class Steps:
 
 class Loop:
     """The sampling loop for one shape: x_cond, and two buffers each for x_t and the sampler's history, which it
-    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels."""
+    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. key_stride:
+    attention sees every so-many-th row and column."""
 
-    def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
-        self._backend = backend
+    def __init__(
+        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, key_stride: int = 1
+    ) -> None:
+        self._backend, self._key_stride = backend, key_stride
         specs = manifest.stage(LOOP).tensors
 
         def buffer(name: str) -> Any:
@@ -75,7 +80,7 @@ class Loop:
             "x_next": self.x[then],
             "history_next": self.history[then],
         }
-        return self._backend.bind(LOOP, tensors, last=last)
+        return self._backend.bind(LOOP, tensors, last=last, key_stride=self._key_stride)
 
 
 class Program:

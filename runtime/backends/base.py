@@ -35,6 +35,24 @@ class Part:
     aside: bool = False
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What planning has to know of a backend. Memory is measured (``docs/memory.md``), for float32.
+
+    base_bytes: of the process with the library loaded and no photo, beside weights. weights: how often the engine
+    holds each weight. live: how often what is live in a stage at once (``StageCost.live_bytes``), for one photo.
+    keeps: scratch memory of one stage is not given back for another. key_stride: whether attention may see a part of
+    the keys only. device: the engine's memory is not the host's.
+    """
+
+    base_bytes: int
+    weights: float
+    live: float
+    keeps: bool = False
+    key_stride: bool = False
+    device: bool = False
+
+
 class Job(Protocol):
     """The parts of one photo, to be run again and again on the same buffers."""
 
@@ -56,6 +74,7 @@ class Backend(Protocol[Buffer]):
     """
 
     name: str
+    traits: Traits
     why: str
     """What ``auto`` found when it chose this one, or why this one runs as it does; empty where there is nothing to
     say."""
@@ -75,10 +94,11 @@ class Backend(Protocol[Buffer]):
         arrive as float32. Comes after the ``wait`` of the job that wrote it."""
         ...
 
-    def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True, key_stride: int = 1) -> Call:
         """A call that runs ``stage`` on these buffers, inputs and outputs by name, whenever it is called.
 
         last: no other call of this stage follows for this photo, so scratch memory may be given back after it.
+        key_stride: other than 1 only for the denoiser, and where ``traits`` says so.
         The call keeps its buffers alive. Outputs never share a buffer with an input. A call may return before its
         work is done (a device runs calls in order). Raises EngineError from here or from the call.
         """

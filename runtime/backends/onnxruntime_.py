@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BackendUnavailableError, EngineError, InputError, PackageError
+from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, PackageError, out_of_memory
 from ..graph_guard import check_graph
+from ..key_stride import with_key_stride
 from ..package import Package, Stage, TensorSpec
 from ..threads import usable_cores
 from ..uint8 import with_uint8_activations
-from .base import Call, Job, Part, in_order
+from .base import Call, Job, Part, Traits, in_order
 
 try:
     import onnxruntime as ort
@@ -44,6 +45,7 @@ class OnnxRuntimeBackend:
     """One session a stage, all with the same providers. Buffers are OrtValues on the first provider's device."""
 
     name = "onnxruntime"
+    traits = Traits(base_bytes=110 << 20, weights=2.0, live=1.3, key_stride=True)
     why = ""
 
     def __init__(self, package: Package, providers: Sequence[str]) -> None:
@@ -65,14 +67,18 @@ class OnnxRuntimeBackend:
         self._device = "cpu" if full[0] == _CPU else "cuda"
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
+        self._package, self._providers = package, full
         self._sessions = {stage.name: self._session(package, stage, full) for stage in package.manifest.stages}
+        self._strided: tuple[int, ort.InferenceSession] | None = None
         # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
         # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.
         self._release = ort.RunOptions()
         shrink = "cpu:0" if self._device == "cpu" else "cpu:0;gpu:0"
         self._release.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrink)
 
-    def _session(self, package: Package, stage: Stage, providers: list[str]) -> ort.InferenceSession:
+    def _session(
+        self, package: Package, stage: Stage, providers: list[str], *, key_stride: int = 1
+    ) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
@@ -88,6 +94,8 @@ class OnnxRuntimeBackend:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         graph = package.read(stage.file)
         check_graph(graph, str(package.path / stage.file))
+        if key_stride != 1:
+            graph = with_key_stride(graph, key_stride, str(package.path / stage.file))
         if package.manifest.precision == "int8" and providers == [_CPU] and platform.machine() in _X86:
             graph = with_uint8_activations(graph)
         try:
@@ -123,8 +131,10 @@ class OnnxRuntimeBackend:
         array: NDArray[Any] = buffer.value.numpy()
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
-    def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True) -> Call:
-        session = self._sessions[stage]
+    def bind(
+        self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, key_stride: int = 1
+    ) -> Call:
+        session = self._sessions[stage] if key_stride == 1 else self._with_key_stride(stage, key_stride)
         binding = session.io_binding()
         for node in session.get_inputs():
             binding.bind_ortvalue_input(node.name, tensors[node.name].value)
@@ -139,15 +149,27 @@ class OnnxRuntimeBackend:
             try:
                 session.run_with_iobinding(binding, run_options)
             except Exception as error:
-                raise EngineError(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
+                failure = OutOfMemoryError if out_of_memory(error) else EngineError
+                raise failure(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
 
         return call
+
+    def _with_key_stride(self, stage: str, key_stride: int) -> ort.InferenceSession:
+        """A second session, with weights of its own; one, of the stride asked for last, is kept."""
+        if self._strided is None or self._strided[0] != key_stride:
+            self._strided = None
+            opened = self._session(
+                self._package, self._package.manifest.stage(stage), self._providers, key_stride=key_stride
+            )
+            self._strided = (key_stride, opened)
+        return self._strided[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return in_order(parts)
 
     def close(self) -> None:
         self._sessions.clear()
+        self._strided = None
 
 
 def _first_line(error: Exception) -> str:
