@@ -9,7 +9,7 @@ a few percent faster there. Results differ by rounding at most: every query has 
     else:                   Pad the queries to equal blocks, Loop over them (Slice, MatMul, Softmax, MatMul), join, crop
 
 In the second form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
-graph that is 1, 1: all of them. ``runtime/key_stride.py`` sets another where the work of all with all would be too much.
+graph that is 1, 1: all of them. ``runtime/key_stride.py`` sets another where all with all would be too much work.
 
 ``plain_attention`` takes it back for TensorRT, which fuses the plain form, and for ncnn, which has no loops.
 """
@@ -134,9 +134,7 @@ def _map(name: str, maker: dict[str, onnx.NodeProto]) -> str:
     return name
 
 
-def _blocks(
-    chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.NodeProto]
-) -> list[onnx.NodeProto]:
+def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
     scores, _, weighted, transpose = chain
     query, key = scores.input
     value, result = weighted.input[1], transpose.output[0]

@@ -212,9 +212,7 @@ class Enhancer:
         if self._closed:
             raise EngineError("this enhancer was closed; open the package again.")
 
-    def _run(
-        self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str, given: Plan | None
-    ) -> Pixels:
+    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str, given: Plan | None) -> Pixels:
         """By the plan, and by smaller ones where memory runs out and no plan was given."""
         self._check_open()
         table = self._table(steps, sampler)
@@ -258,7 +256,10 @@ class Enhancer:
 
     def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
         """The next plan that takes clearly less, or None."""
-        budget, self._budget = self._budget, int(_SMALLER * (plan.peak_bytes - self._process_bytes)) + self._process_bytes
+        budget, self._budget = (
+            self._budget,
+            int(_SMALLER * (plan.peak_bytes - self._process_bytes)) + self._process_bytes,
+        )
         try:
             return self.plan(plan.width, plan.height, steps=steps, batch=batch, dtype=dtype)
         except InputError:

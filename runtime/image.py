@@ -35,8 +35,10 @@ def to_tensor(photos: Pixels, multiple: int, *, top: int = 0, bottom: int | None
     _, height, width, _ = photos.shape
     rows, columns = padded_size(height, multiple), padded_size(width, multiple)
     bottom = rows if bottom is None else bottom
-    photos = photos[:, top : min(bottom, height)] if bottom <= height else photos.take(
-        reflect_indices(height, rows)[top:bottom], axis=1
+    photos = (
+        photos[:, top : min(bottom, height)]
+        if bottom <= height
+        else photos.take(reflect_indices(height, rows)[top:bottom], axis=1)
     )
     if columns != width:
         photos = photos.take(reflect_indices(width, columns), axis=2)

@@ -25,7 +25,7 @@ def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
             if inner == _TENSOR and isinstance(tensor, memoryview):
                 found = {one: (value, place) for one, value, place in fields_at(tensor)}
                 name, value = (found.get(one, (b"", 0)) for one in (_NAME, _BYTES))
-                if bytes(name[0]) == _KEY_STRIDE and bytes(value[0]) == _ONES:  # type: ignore[arg-type]
+                if bytes(name[0]) == _KEY_STRIDE and bytes(value[0]) == _ONES:
                     tensor[value[1] : value[1] + len(_ONES)] = stride.to_bytes(8, "little") * 2
                     del part, tensor, found, name, value
                     return bytes(content)

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Backend, Job
+from .backends.base import Backend, Form, Job
 from .package import Manifest
 from .program import Loop, Steps
-from .windows import Axis, grid
+from .windows import Axis, Window, grid
 
 Array = NDArray[np.float32]
 
@@ -37,8 +37,8 @@ class Sampler(Protocol):
 class WholeLoop:
     """All steps on the whole of x_t, as one job. height, width: of the padded photo, in pixels."""
 
-    def __init__(self, backend: Backend[Any], manifest: Manifest, height: int, width: int, *, key_stride: int) -> None:
-        self._backend, self._loop = backend, Loop(backend, manifest, 1, height, width, key_stride=key_stride)
+    def __init__(self, backend: Backend[Any], manifest: Manifest, height: int, width: int, *, form: Form) -> None:
+        self._backend, self._loop = backend, Loop(backend, manifest, 1, height, width, form=form)
         self._jobs: dict[Steps, Job] = {}
         self.timings: dict[str, float] = {}
         self.step_timings: list[float] = []
@@ -60,7 +60,8 @@ class WholeLoop:
             self.timings[name] = self.timings.get(name, 0.0) + milliseconds
         self.timings["download"] = (perf_counter_ns() - done) / 1e6
         self.step_timings = [milliseconds for name, milliseconds in times if name != "graph"]
-        return x_0[0]
+        found: Array = x_0[0]
+        return found
 
 
 class TiledLoop:
@@ -70,15 +71,13 @@ class TiledLoop:
     """
 
     def __init__(
-        self, backend: Backend[Any], manifest: Manifest, rows: Axis, columns: Axis, *, batch: int, key_stride: int
+        self, backend: Backend[Any], manifest: Manifest, rows: Axis, columns: Axis, *, batch: int, form: Form
     ) -> None:
         self._backend, self._batch = backend, batch
         self._rows, self._columns = rows, columns
         self._windows = list(grid(rows, columns))
         scale = 2**manifest.levels
-        self._loop = Loop(
-            backend, manifest, batch, rows.length * scale, columns.length * scale, key_stride=key_stride
-        )
+        self._loop = Loop(backend, manifest, batch, rows.length * scale, columns.length * scale, form=form)
         shape = (batch, 3, rows.length, columns.length)
         self._cuts = [np.zeros(shape, np.float32) for _ in range(3)]  # x_cond, x_t, history
         self._jobs: dict[tuple[Steps, int, bool], Job] = {}
@@ -110,7 +109,7 @@ class TiledLoop:
             self._jobs[key] = self._backend.sequence([self._loop.step(steps.rows[index], last=last)])
         return self._jobs[key]
 
-    def _run(self, job: Job, group: list[Any], x_cond: Array, x_t: Array, history: Array | None) -> None:
+    def _run(self, job: Job, group: list[Window], x_cond: Array, x_t: Array, history: Array | None) -> None:
         started = perf_counter_ns()
         wholes = (x_cond, x_t) if history is None else (x_cond, x_t, history)
         for whole, cut, buffer in zip(
@@ -126,7 +125,7 @@ class TiledLoop:
         for name, milliseconds in job.wait():
             self.timings[name] = self.timings.get(name, 0.0) + milliseconds
 
-    def _blend(self, group: list[Any], x_next: Array, history_next: Array | None) -> None:
+    def _blend(self, group: list[Window], x_next: Array, history_next: Array | None) -> None:
         for whole, buffer in ((x_next, self._loop.x[1]), (history_next, self._loop.history[1])):
             if whole is None:
                 continue
@@ -139,10 +138,10 @@ class TiledLoop:
                 inside += window.weight * found[place]
             self._add("blend", started)
 
-    def _inside(self, whole: Array, window: Any) -> Array:
-        return whole[
-            :, window.top : window.top + self._rows.length, window.left : window.left + self._columns.length
-        ]
+    def _inside(self, whole: Array, window: Window) -> Array:
+        down = slice(window.top, window.top + self._rows.length)
+        inside: Array = whole[:, down, window.left : window.left + self._columns.length]
+        return inside
 
     def _add(self, name: str, started: int) -> None:
         self.timings[name] = self.timings.get(name, 0.0) + (perf_counter_ns() - started) / 1e6

@@ -38,7 +38,8 @@ class Plan:
     width, height: of the photo, in pixels. kind: ``whole``; ``strips``: the loop whole, what comes before and after
     it in full-width strips, exact; ``tiles``: the loop on overlapping windows too, which changes the picture.
     strip_height: rows of the padded photo. window: (width, height) in pixels of the photo; overlap: that neighbours
-    share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and column of keys.
+    share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and column of
+    keys. lean: the denoiser in a form that is slower and takes less memory.
     flop: 2 x multiply-adds. stage_flop, stage_bytes: by stage, of one run (a denoiser step), scratch memory as
     predicted for the engine. peak_bytes: of the process. seconds: predicted; None where no probe was made.
     """
@@ -52,6 +53,7 @@ class Plan:
     overlap: int
     batch: int
     key_stride: int
+    lean: bool
     flop: int
     peak_bytes: int
     budget_bytes: int | None
@@ -68,8 +70,10 @@ class Plan:
             f"share {self.overlap} pixels",
         }[self.kind]
         keys = "" if self.key_stride == 1 else f", attention over every {_ordinal(self.key_stride)} row and column"
+        lean = ", denoiser in its lean form" if self.lean else ""
         budget = "" if self.budget_bytes is None else f" of {show_size(self.budget_bytes)}"
-        return f"{self.width}x{self.height} {how}{keys}: {self.flop / 1e9:,.0f} GFLOP, {show_size(self.peak_bytes)}{budget}"
+        cost = f"{self.flop / 1e9:,.0f} GFLOP, {show_size(self.peak_bytes)}"
+        return f"{self.width}x{self.height} {how}{keys}{lean}: {cost}{budget}"
 
 
 def _ordinal(number: int) -> str:
@@ -104,9 +108,9 @@ def decide(
     assert smallest is not None
     wanted = "" if kind is None else f" {kind}"
     raise InputError(
-        f"a {width}x{height} photo{wanted} does not fit into {show_size(budget or 0)} of memory; the smallest budget that it "
-        f"fits into here is {show_size(smallest.peak_bytes)}, of which {show_size(base_bytes)} are the process without "
-        "a photo. Give more memory or resize the photo."
+        f"a {width}x{height} photo{wanted} does not fit into {show_size(budget or 0)} of memory; the smallest budget "
+        f"that it fits into here is {show_size(smallest.peak_bytes)}, of which {show_size(base_bytes)} are the process "
+        "without a photo. Give more memory or resize the photo."
     )
 
 
@@ -139,11 +143,13 @@ class _Model:
         if kind == "whole" or (kind is None and stride == 1):
             yield self.whole()
         if kind in (None, "strips"):
-            for strip in self.strip_heights():
-                yield self.strips(strip, stride)
+            for lean in self.leans:
+                for strip in self.strip_heights():
+                    yield self.strips(strip, stride, lean)
         if kind in (None, "tiles"):
             for window in self.windows():
-                yield self.tiles(self.strip_heights()[-1], *window)
+                for lean in self.leans:
+                    yield self.tiles(self.strip_heights()[-1], *window, lean)
 
     def key_stride(self, rows: int, columns: int) -> int:
         flop = self.cost["denoiser"].flop
@@ -185,50 +191,69 @@ class _Model:
             if max(rows, columns) <= 2 * min(rows, columns) or min(self.rows, self.columns) < least:
                 yield rows, columns, overlap
 
-    def live(self, stage: str, rows: int, columns: int, batch: int = 1) -> int:
-        return round(self.traits.live * batch * self.cost[stage].live_bytes.at(rows, columns))
+    @property
+    def leans(self) -> tuple[bool, ...]:
+        return (False,) if self.traits.live_lean is None else (False, True)
 
-    def weights(self, key_stride: int) -> int:
-        return 0 if key_stride == 1 else round(self.traits.weights * self.cost["denoiser"].weight_bytes)
+    def live(self, stage: str, rows: int, columns: int, lean: bool = False) -> int:
+        factor = self.traits.live_rest
+        if stage == "denoiser":
+            factor = self.traits.live_lean if lean and self.traits.live_lean else self.traits.live
+        return round(factor * self.cost[stage].live_bytes.at(rows, columns))
+
+    def weights(self, key_stride: int, lean: bool) -> int:
+        plain = key_stride == 1 and not lean
+        return 0 if plain else round(self.traits.weights * self.cost["denoiser"].weight_bytes)
 
     def whole(self) -> Plan:
         batch, pixels = self.batch, self.rows * self.columns
-        stages = {name: self.live(name, self.rows, self.columns, batch) for name in self.cost}
+        stages = {name: batch * self.live(name, self.rows, self.columns) for name in self.cost}
         flop = {name: batch * one.flop.at(self.rows, self.columns) for name, one in self.cost.items()}
         # between stages: the photo as a tensor twice, the result, the bands and the restored bands, x_t and the like
-        between = batch * pixels * (12 + self.between())
+        between = round(batch * pixels * (12 + self.between()))
         peak = self.base + batch * self.photos + between + max(self.together(stages), 30 * batch * pixels)
-        return self._plan("whole", self.rows, (self.columns, self.rows), 0, batch, 1, peak, stages, flop)
+        return self._plan("whole", self.rows, (self.columns, self.rows), 0, batch, 1, False, peak, stages, flop)
 
-    def strips(self, strip: int, key_stride: int) -> Plan:
+    def strips(self, strip: int, key_stride: int, lean: bool) -> Plan:
         stages, flop, buffers = self._strip_stages(strip)
-        stages["denoiser"] = self.live("denoiser", self.rows, self.columns)
+        loop = self.live("denoiser", self.rows, self.columns, lean)
         flop["denoiser"] = self._denoiser_flop(self.rows, self.columns, key_stride)
-        peak = self.base + self.weights(key_stride) + self.batch * self.photos + buffers
-        peak += self._band(5 + 3) + self.together(stages)
-        return self._plan("strips", strip, (self.columns, self.rows), 0, 1, key_stride, peak, stages, flop)
+        peak = self._peak(stages, buffers, self._band(8) + loop, self._band(7), key_stride, lean)
+        stages["denoiser"] = loop
+        return self._plan("strips", strip, (self.columns, self.rows), 0, 1, key_stride, lean, peak, stages, flop)
 
-    def tiles(self, strip: int, rows: int, columns: int, overlap: int) -> Plan:
+    def tiles(self, strip: int, rows: int, columns: int, overlap: int, lean: bool) -> Plan:
         key_stride = self.key_stride(rows, columns) if self.traits.key_stride else 1
         stages, flop, buffers = self._strip_stages(strip)
-        stages["denoiser"] = self.live("denoiser", rows, columns)
-        step = 1.0
+        loop = self.live("denoiser", rows, columns, lean)
+        count = 1
         for size, length in ((self.rows, rows), (self.columns, columns)):
-            step *= 1 if length >= size else 1 + -(-(size - length) // (length - overlap))
-        flop["denoiser"] = round(step * self._denoiser_flop(rows, columns, key_stride))
-        window = rows * columns * 3 * 4 // 4**self.manifest.levels
-        peak = self.base + self.weights(key_stride) + self.batch * self.photos + buffers
-        peak += self._band(7) + 9 * window + self.together(stages)
-        return self._plan("tiles", strip, (columns, rows), overlap, 1, key_stride, peak, stages, flop)
+            count *= 1 if length >= size else 1 + -(-(size - length) // (length - overlap))
+        flop["denoiser"] = count * self._denoiser_flop(rows, columns, key_stride)
+        windows = 9 * rows * columns * 3 * 4 // 4**self.manifest.levels  # buffers and cuts
+        windows += count * rows * columns * 4 // 4**self.manifest.levels  # weights
+        peak = self._peak(stages, buffers, self._band(6) + windows + loop, self._band(3) + windows, key_stride, lean)
+        stages["denoiser"] = loop
+        return self._plan("tiles", strip, (columns, rows), overlap, 1, key_stride, lean, peak, stages, flop)
+
+    def _peak(self, stages: Mapping[str, int], buffers: int, loop: int, kept: int, key_stride: int, lean: bool) -> int:
+        """The loop's memory, or that of the strips beside what the loop keeps."""
+        strip = 0 if self.traits.device else max(stages.values())
+        if self.traits.keeps:
+            strip = sum(stages.values())
+            loop += strip
+            kept = loop
+        most = max(0 if self.traits.device else loop, kept + buffers + strip)
+        return self.base + self.weights(key_stride, lean) + self.batch * self.photos + most
 
     def between(self) -> float:
         """Bytes a padded pixel of the program's buffers, in float32."""
-        bands = sum(9 / 4 ** (k + 1) for k in range(self.manifest.levels))
-        return 4 * (2 * 3 + 2 * bands + 5 * 3 / 4**self.manifest.levels)
+        bands = sum(9 * 0.25 ** (k + 1) for k in range(self.manifest.levels))
+        return 24 + 8 * bands + 60 * 0.25**self.manifest.levels
 
     def _band(self, count: int) -> int:
         """Arrays of x_t's shape for the whole photo."""
-        return count * 3 * 4 * self.rows * self.columns // 4**self.manifest.levels
+        return round(count * 3 * 4 * self.rows * self.columns / float(4**self.manifest.levels))
 
     def together(self, stages: Mapping[str, int]) -> int:
         if self.traits.device:
@@ -257,6 +282,7 @@ class _Model:
         overlap: int,
         batch: int,
         key_stride: int,
+        lean: bool,
         peak: int,
         stages: Mapping[str, int],
         flop: Mapping[str, int],
@@ -265,6 +291,7 @@ class _Model:
         total = photos * sum(one * (self.steps if name == "denoiser" else 1) for name, one in flop.items())
         peak = max(peak, self.base + self.batch * self.files)
         return Plan(
-            self.width, self.height, kind, self.steps, strip, window, overlap, batch, key_stride, total, peak, None,
+            self.width, self.height, kind, self.steps, strip, window, overlap, batch, key_stride, lean, total,
+            peak, None,
             dict(flop), dict(stages),
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Backend, Call, Job, Part
+from .backends.base import PLAIN, Backend, Call, Form, Job, Part
 from .package import Manifest, TensorSpec
 from .sampler import StepTable
 
@@ -38,13 +38,13 @@ class Steps:
 
 class Loop:
     """The sampling loop for one shape: x_cond, and two buffers each for x_t and the sampler's history, which it
-    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. key_stride:
-    attention sees every so-many-th row and column."""
+    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. form: of
+    the denoiser."""
 
     def __init__(
-        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, key_stride: int = 1
+        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, form: Form = PLAIN
     ) -> None:
-        self._backend, self._key_stride = backend, key_stride
+        self._backend, self._form = backend, form
         specs = manifest.stage(LOOP).tensors
 
         def buffer(name: str) -> Any:
@@ -80,7 +80,7 @@ class Loop:
             "x_next": self.x[then],
             "history_next": self.history[then],
         }
-        return self._backend.bind(LOOP, tensors, last=last, key_stride=self._key_stride)
+        return self._backend.bind(LOOP, tensors, last=last, form=self._form)
 
 
 class Program:

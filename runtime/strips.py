@@ -35,7 +35,7 @@ class Strip:
 
 def halo(levels: int) -> int:
     """Rows of the photo that a strip needs above and below those that it keeps."""
-    return HFRM_REACH * 2**levels
+    return HFRM_REACH << levels
 
 
 def smallest_strip(levels: int, multiple: int) -> int:
@@ -120,8 +120,9 @@ class Strips:
             started = perf_counter_ns()
             if not np.isfinite(output).all():
                 raise EngineError(
-                    f"rows {strip.first} to {strip.end} of a {photo.shape[1]}x{height} photo came out as NaN or infinity "
-                    f"({manifest.precision} package, backend {self._backend.name}); use an fp32 or bf16 package."
+                    f"rows {strip.first} to {strip.end} of a {photo.shape[1]}x{height} photo came out as NaN or "
+                    f"infinity ({manifest.precision} package, backend {self._backend.name}); use an fp32 or bf16 "
+                    "package."
                 )
             rows = min(strip.end, height) - strip.first
             if rows > 0:

@@ -21,7 +21,7 @@ from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
 from ..package import Package, Precision, Stage, TensorSpec
 from ..threads import usable_cores
-from .base import Call, Job, Part, Traits, in_order
+from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 try:
     import openvino as ov
@@ -49,7 +49,7 @@ class OpenVinoBackend:
     """One compiled model and one infer request a stage; a call points the request at its tensors and runs it."""
 
     name = "openvino"
-    traits = Traits(base_bytes=250 << 20, weights=4.0, live=1.5, keeps=True, key_stride=True)
+    traits = Traits(live=1.5, live_rest=1.5, weights=4.0, keeps=True, key_stride=True)
     why = ""
 
     def __init__(self, package: Package, devices: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class OpenVinoBackend:
         config = cpu_config(precision) if device == CPU else {}
         engines = _engines(package, core) if device == CPU else {}
         self._compile = (core, package, device, config)
-        self._strided: tuple[int, ov.InferRequest] | None = None
+        self._other: tuple[Form, ov.InferRequest] | None = None
         self._requests = {
             stage.name: _request(core, package, stage, device, config, engines.get(stage.name))
             for stage in package.manifest.stages
@@ -79,8 +79,8 @@ class OpenVinoBackend:
         array = buffer.array
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
-    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, key_stride: int = 1) -> Call:
-        request = self._requests[stage] if key_stride == 1 else self._with_key_stride(stage, key_stride)
+    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+        request = self._requests[stage] if form == PLAIN else self._in_form(stage, form)
         bound = dict(tensors)
 
         def call() -> None:
@@ -97,21 +97,21 @@ class OpenVinoBackend:
 
         return call
 
-    def _with_key_stride(self, stage: str, key_stride: int) -> ov.InferRequest:
-        """A second model, compiled now, with weights of its own; one, of the stride asked for last, is kept."""
-        if self._strided is None or self._strided[0] != key_stride:
-            self._strided = None
+    def _in_form(self, stage: str, form: Form) -> ov.InferRequest:
+        """A second model, compiled now, with weights of its own; one, of the form asked for last, is kept."""
+        if self._other is None or self._other[0] != form:
+            self._other = None
             core, package, device, config = self._compile
-            opened = _request(core, package, package.manifest.stage(stage), device, config, None, key_stride)
-            self._strided = (key_stride, opened)
-        return self._strided[1]
+            opened = _request(core, package, package.manifest.stage(stage), device, config, None, form.key_stride)
+            self._other = (form, opened)
+        return self._other[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return in_order(parts)
 
     def close(self) -> None:
         self._requests.clear()
-        self._strided = None
+        self._other = None
 
 
 def open_core(device: str, precision: Precision) -> ov.Core:
