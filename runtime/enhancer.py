@@ -25,10 +25,11 @@ from .package import GOLDEN, Manifest, Package
 from .planning import KINDS, Kind, Plan, decide
 from .program import Program, Steps
 from .sampler import check_steps, make_table
-from .stream import stream
+from .stream import Slot, stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
 _GOLDEN_LIMIT = 64 << 20
+_FRAMES = 2  # of a stream that are in memory at once
 _FREE = 0.85  # of the machine's free memory that is taken where no budget is given
 _PROCESS = 200 << 20  # bytes, where the system does not tell
 _SMALLER = 0.75  # of what ran out of memory, for the next try
@@ -182,7 +183,8 @@ class Enhancer:
         the result that is waited for. The other arguments are those of a call; all frames get the same noise.
         The host prepares a frame and makes the result of another while the engine works on the one between: results
         come faster than from single calls, and one frame later. At most two frames are in memory at once, with
-        buffers of their own, which go back when the iterator ends or is closed.
+        buffers of their own, which go back when the iterator ends or is closed. Frames that do not fit into the
+        memory budget whole are run one after the other as a call runs them.
 
         Other calls and streams may go on meanwhile, in any thread: they take turns frame by frame. ``timings`` are
         those of the frame yielded last; the waits between its parts are not in them.
@@ -198,11 +200,18 @@ class Enhancer:
             photo: Pixels = frame
             return photo
 
-        def open_slot(photo: Pixels) -> _Slot:
-            x_t = self._noise(noise, seed, 1, *photo.shape[:2], alone=True)
+        def open_slot(photo: Pixels) -> Slot:
+            height, width = photo.shape[:2]
+            x_t = self._noise(noise, seed, 1, height, width, alone=True)
             with self._lock:
                 self._check_open()
                 table = self._table(count, sampler)
+                try:
+                    plan = self.plan(width, height, steps=count, batch=_FRAMES, dtype=photo.dtype)
+                except InputError:
+                    plan = self.plan(width, height, steps=count, dtype=photo.dtype)
+                if plan.kind != "whole":
+                    return _PlannedSlot(self, x_t, count, sampler)
                 padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
                 return _Slot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
 
@@ -406,6 +415,31 @@ class _Slot:
 
     def settle(self) -> None:
         self._program.settle()
+
+
+class _PlannedSlot:
+    """One frame of a stream that is run as a call runs it."""
+
+    def __init__(self, enhancer: Enhancer, x_t: NDArray[np.float32], steps: int, sampler: str) -> None:
+        self._enhancer, self._x_t, self._steps, self._sampler = enhancer, x_t, steps, sampler
+        self._frame: Pixels
+        self._result: Pixels
+
+    def prepare(self, frame: Pixels) -> None:
+        self._frame = frame[None].copy()
+
+    def submit(self) -> None:
+        with self._enhancer._lock:
+            self._result = self._enhancer._run(self._frame, self._x_t, self._steps, self._sampler, None)
+
+    def collect(self) -> Pixels:
+        with self._enhancer._collecting:
+            self._enhancer._check_open()
+            photo: Pixels = self._result[0]
+        return photo
+
+    def settle(self) -> None:
+        pass
 
 
 def _is_single(photo: Any) -> bool:
