@@ -12,6 +12,9 @@ a few percent faster there. Results differ by rounding at most: every query has 
 One place is a case of its own because of OpenVINO 2026.4: a Softmax inside of an If or a Loop that has run on one score
 is left out in later runs on more of them.
 
+In the second form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
+graph that is 1, 1: all of them. ``runtime/key_stride.py`` sets another where all with all would be too much work.
+
 ``plain_attention`` takes it back for TensorRT, which fuses the plain form, and for ncnn, which has no loops.
 """
 
@@ -32,6 +35,7 @@ QUERIES = 1024
 """Rows of scores at once. With 512 OpenVINO is 6 % slower in float32 and 13 % in bfloat16 (1920x1080, attention
 alone): keys and values are packed anew for every block. With 2048 nothing is much faster."""
 
+KEY_STRIDE = "attention_key_stride"
 _SIZES = {
     "queries": QUERIES,
     "queries_less_1": QUERIES - 1,
@@ -41,6 +45,11 @@ _SIZES = {
     "axis_3": 3,
     "zeros_3": (0, 0, 0),
     "join": (0, 0, 0, -1),
+    "all_2": (2**63 - 1,) * 2,
+    "zeros_2": (0, 0),
+    "axes_2_3": (2, 3),
+    "flat": (0, 0, -1),
+    "key_stride": (1, 1),
 }
 _SWAP_LAST = [0, 1, 3, 2]
 
@@ -62,7 +71,7 @@ def query_blocks(content: bytes) -> bytes:
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.output[0] in found:
-            nodes += _blocks(found[node.output[0]], elem_type)
+            nodes += _blocks(found[node.output[0]], elem_type, maker)
         elif node.output[0] not in inner:
             nodes.append(node)
     names = {f"attention_{name}": np.atleast_1d(np.array(size, np.int64)) for name, size in _SIZES.items()}
@@ -126,7 +135,14 @@ def _elem_type(model: onnx.ModelProto) -> int:
     return int(found)
 
 
-def _blocks(chain: list[onnx.NodeProto], elem_type: int) -> list[onnx.NodeProto]:
+def _map(name: str, maker: dict[str, onnx.NodeProto]) -> str:
+    """The map (B, C, H, W) that keys or values are: what their reshaping and transposing began with."""
+    while maker[name].op_type in ("Reshape", "Transpose"):
+        name = maker[name].input[0]
+    return name
+
+
+def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
     scores, _, weighted, transpose = chain
     query, key = scores.input
     value, result = weighted.input[1], transpose.output[0]
@@ -151,6 +167,16 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int) -> list[onnx.NodeProto]
     short = make("short", "Sub", make("padded_count", "Mul", blocks, size, into=many), count, into=many)
     ends = ("attention_zeros_3", "attention_zeros_3", short, "attention_zero")
     padded = make("padded", "Pad", query, make("ends", "Concat", *ends, into=many, axis=0), into=many)
+
+    def seen(kind: str, name: str) -> str:
+        """(B, 1, C, places seen) of keys or values"""
+        cut = ("attention_zeros_2", "attention_all_2", "attention_axes_2_3", KEY_STRIDE)
+        some = make(f"some_{kind}", "Slice", _map(name, maker), *cut, into=many)
+        flat = make(f"flat_{kind}", "Reshape", some, "attention_flat", into=many)
+        return make(f"seen_{kind}", "Unsqueeze", flat, "attention_one", into=many)
+
+    key = seen("keys", key)
+    value = make("values", "Transpose", seen("values", value), into=many, perm=_SWAP_LAST)
 
     body: list[onnx.NodeProto] = []
     index, go = (f"{result}{ATTENTION}{name}" for name in ("index", "go"))
