@@ -210,7 +210,7 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
         )
 
     alone: list[onnx.NodeProto] = []
-    make("alone", "Transpose", value, into=alone, perm=_SWAP_LAST)
+    make("alone", "Transpose", weighted.input[1], into=alone, perm=_SWAP_LAST)
     nodes.append(choose("attention", is_one, alone, [choose("not_alone", is_few, plain, many)]))
     nodes[-1].output[0] = result
     return nodes
