@@ -1,19 +1,17 @@
-"""What one photo costs, counted in the graphs: multiplications, and the memory that is alive at once."""
+"""What one photo costs, read from the graphs: multiplications, and the memory that is alive at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 from runtime.errors import PackageError
-from runtime.package import Package, Stage
+from runtime.package import Package
 
 if TYPE_CHECKING:
     import onnx
-
-    from .query_blocks import Attention
 
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")  # no memory of their own
 _SIZES = 64  # elements: a larger constant is a weight and no shape to reckon with
@@ -22,21 +20,21 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class GraphCost:
+class StageCost:
     """flop: 2 x multiply-adds of Conv, ConvTranspose, MatMul and Gemm. live_bytes: the largest set of tensors that is
-    needed at once, inputs and outputs included. weight_bytes: the constants."""
+    needed at once, inputs, outputs and attention's score matrix included. weight_bytes: the constants."""
 
     flop: int
     live_bytes: int
     weight_bytes: int
 
 
-def photo_flop(costs: Mapping[str, GraphCost], steps: int) -> int:
+def photo_flop(costs: Mapping[str, StageCost], steps: int) -> int:
     """Of one photo: every stage once, the denoiser ``steps`` times."""
     return sum(cost.flop * (steps if name == "denoiser" else 1) for name, cost in costs.items())
 
 
-def photo_bytes(package: Package, costs: Mapping[str, GraphCost], height: int, width: int) -> int:
+def photo_bytes(package: Package, costs: Mapping[str, StageCost], height: int, width: int) -> int:
     """Weights of all stages, the largest live set of one stage, and the buffers between stages: what an engine that
     fuses no attention and works in place nowhere needs for a photo of this padded size."""
     specs = {spec.name: spec for stage in package.manifest.stages for spec in stage.tensors.values()}
@@ -45,81 +43,31 @@ def photo_bytes(package: Package, costs: Mapping[str, GraphCost], height: int, w
     return between + sum(one.weight_bytes for one in costs.values()) + max(one.live_bytes for one in costs.values())
 
 
-def package_costs(package: Package, height: int, width: int) -> dict[str, GraphCost]:
-    """Stage -> cost for one photo of this padded size, in pixels. Raises PackageError for a graph whose shapes cannot
-    be told."""
-    costs = {}
-    for stage in package.manifest.stages:
-        (costs[stage.name],) = stage_costs(
-            package.read(stage.file), stage, [(height, width)], str(package.path / stage.file)
-        )
-    return costs
-
-
-def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], where: str) -> list[GraphCost]:
-    """The cost of one photo in ``stage``, whose graph is ``content``, at each padded size (height, width) in pixels.
-
-    flop are those of the network, whatever forms its graph is written in; bytes those of the graph as it is. where:
-    its name in errors. Raises PackageError.
-    """
-    from .cpu_forms import restore
-
-    plain = restore(content)
-    costs = []
-    for height, width in sizes:
-        cost = graph_cost(_sized(content, stage, height, width), where)
-        if plain != content:
-            cost = replace(cost, flop=graph_cost(_sized(plain, stage, height, width), where).flop)
-        costs.append(cost)
-    return costs
-
-
-def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
+def package_costs(package: Package, height: int, width: int) -> dict[str, StageCost]:
+    """Stage -> cost for one photo of this padded size, in pixels: the network's, whatever forms its graphs are written
+    in. Raises PackageError for a graph whose shapes cannot be told."""
     import onnx
 
-    model = onnx.load_from_string(content)
-    for value in (*model.graph.input, *model.graph.output):
-        shape = stage.tensors[value.name].resolve(1, height, width)
-        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-            dim.dim_value = size
-    return model
+    from export.cpu_forms import restore
+
+    costs = {}
+    for stage in package.manifest.stages:
+        model = onnx.load_from_string(restore(package.read(stage.file)))
+        for value in (*model.graph.input, *model.graph.output):
+            shape = stage.tensors[value.name].resolve(1, height, width)
+            for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+                dim.dim_value = size
+        costs[stage.name] = graph_cost(model, str(package.path / stage.file))
+    return costs
 
 
-def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
+def graph_cost(model: onnx.ModelProto, where: str) -> StageCost:
     """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
-    attentions = _write_plainly(model)
     shapes, item_sizes = _infer(model, where)
     flop = sum(_node_flop(node, shapes) for node in model.graph.node)
-    sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
-    for attention in attentions:
-        _block_sizes(attention, shapes, sizes)
-    return GraphCost(flop, _live_bytes(model, inputs, sizes), weight_bytes)
-
-
-def _write_plainly(model: onnx.ModelProto) -> list[Attention]:
-    """Every attention in its plain form, so that no shapes inside a loop are wanted; they are returned."""
-    from .query_blocks import attention_of, plain_attention
-
-    nodes = list(model.graph.node)
-    found = [attention for node in nodes if (attention := attention_of(node))]
-    nodes = [type(node).FromString(node.SerializeToString()) for node in plain_attention(nodes)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return found
-
-
-def _block_sizes(attention: Attention, shapes: Shapes, sizes: dict[str, int]) -> None:
-    """Bytes of the scores as ``query_blocks`` makes them: of at most its number of queries, and with the padded
-    queries and the collected results beside the first of them where there is more than one block."""
-    from .query_blocks import QUERIES
-
-    places = shapes[attention.scores[0]][-2]
-    if places > QUERIES:
-        for name in attention.scores:
-            sizes[name] = sizes[name] // places * QUERIES
-        sizes[attention.scores[0]] += sizes[attention.plain[0].input[0]] + sizes[attention.plain[2].output[0]]
+    return StageCost(flop, _live_bytes(model, inputs, shapes, item_sizes), weight_bytes)
 
 
 def _strip_weights(model: onnx.ModelProto) -> int:
@@ -220,7 +168,7 @@ def _node_flop(node: onnx.NodeProto, shapes: Shapes) -> int:
     return 0
 
 
-def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], sizes: Mapping[str, int]) -> int:
+def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], shapes: Shapes, item_sizes: Mapping[str, int]) -> int:
     """Walk the nodes in their order: what a node makes lives until the last node that reads it. The graph's own
     inputs and outputs live throughout (they are buffers of the program), constants are not counted."""
     nodes = model.graph.node
@@ -234,14 +182,17 @@ def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], sizes: Mapping[st
     for value in model.graph.output:
         last[owner.get(value.name, value.name)] = len(nodes)
 
-    live = peak = sum(sizes[name] for name in inputs)
+    def size(name: str) -> int:
+        return prod(shapes[name]) * item_sizes[name]
+
+    live = peak = sum(size(name) for name in inputs)
     alive: set[str] = set()
     for index, node in enumerate(nodes):
         made = {name for name in node.output if name and name not in owner}
         alive |= made
-        live += sum(sizes[name] for name in made)
+        live += sum(size(name) for name in made)
         peak = max(peak, live)
         over = {name for name in alive if last.get(name, index) <= index}
-        live -= sum(sizes[name] for name in over)
+        live -= sum(size(name) for name in over)
         alive -= over
     return peak
