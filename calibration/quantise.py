@@ -7,7 +7,7 @@ in float. A convolution's output is quantised too: without that onnxruntime runs
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from .layers import SHAPE_OPERATORS, Layer
+from .layers import SHAPE_OPERATORS, Layer, reads
 
 _OPTIONS = {
     "ActivationSymmetric": True,
@@ -133,7 +133,7 @@ def _sort(graph: onnx.GraphProto) -> None:
     """Every node behind those that make what it reads, else in the order that was; the quantiser's own sort does not
     look into the branches of an If."""
     maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    waits_for = [{maker[name] for name in _reads(node) if name in maker} for node in graph.node]
+    waits_for = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
     readers: dict[int, list[int]] = {}
     for index, makers in enumerate(waits_for):
         for one in makers:
@@ -148,13 +148,6 @@ def _sort(graph: onnx.GraphProto) -> None:
             if not waits_for[index]:
                 heapq.heappush(ready, index)
     _replace_nodes(graph, order)
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from _reads(inner)
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:

@@ -5,8 +5,12 @@ OpenVINO fuses this attention on a CPU (OpenVINO takes even its own fused operat
 places the scores of one block are made, used and forgotten before the next; with fewer it is the plain form, which is
 a few percent faster there. Results differ by rounding at most: every query has its own softmax.
 
-    If (places <= QUERIES): MatMul, Softmax, MatMul, Transpose
-    else:                   Pad the queries to equal blocks, Loop over them (Slice, MatMul, Softmax, MatMul), join, crop
+    if places = 1:             the value itself
+    else if places <= QUERIES: MatMul, Softmax, MatMul, Transpose
+    else:                      Pad the queries to equal blocks; Loop: Slice, MatMul, Softmax, MatMul; join, crop
+
+One place is a case of its own because of OpenVINO 2026.4: a Softmax inside of an If or a Loop that has run on one score
+is left out in later runs on more of them.
 
 In the second form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
 graph that is 1, 1: all of them. ``runtime/key_stride.py`` sets another where all with all would be too much work.
@@ -88,10 +92,10 @@ class Attention:
 
 def attention_of(node: onnx.NodeProto) -> Attention | None:
     """The attention that this node, the last of its parts, stands for."""
-    if node.op_type != "If" or not node.name.endswith(f"{ATTENTION}choose"):
+    if not node.name.endswith(f"{ATTENTION}attention"):
         return None
-    branches = {attribute.name: attribute.g for attribute in node.attribute}
-    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in branches["then_branch"].node]
+    (choice,) = _branch(node, "else_branch")
+    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in _branch(choice, "then_branch")]
     plain[-1].output[0] = node.output[0]
     return Attention(plain)
 
@@ -106,6 +110,10 @@ def plain_attention(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         elif ATTENTION not in node.name:
             result.append(node)
     return result
+
+
+def _branch(node: onnx.NodeProto, name: str) -> list[onnx.NodeProto]:
+    return next(list(attribute.g.node) for attribute in node.attribute if attribute.name == name)
 
 
 def _attention(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -148,7 +156,8 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
         return name
 
     count = make("count", "Shape", query, start=2, end=3)
-    few = make("is_few", "Squeeze", make("are_few", "LessOrEqual", count, "attention_queries"))
+    is_one = make("is_one", "Squeeze", make("are_one", "Equal", count, "attention_one"))
+    is_few = make("is_few", "Squeeze", make("are_few", "LessOrEqual", count, "attention_queries"))
 
     many: list[onnx.NodeProto] = []
     rounded = make("rounded", "Add", count, "attention_queries_less_1", into=many)
@@ -188,13 +197,22 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
     made = make("made", "Loop", times, "attention_go", into=many, body=loop)  # (blocks, B, 1, size, C)
     turned = make("turned", "Transpose", made, into=many, perm=[1, 2, 4, 0, 3])
     joined = make("joined", "Reshape", turned, "attention_join", into=many)
-    cropped = make("many", "Slice", joined, "attention_zero", count, "attention_axis_3", into=many)
+    make("many", "Slice", joined, "attention_zero", count, "attention_axis_3", into=many)
 
-    branches = {
-        "then_branch": helper.make_graph(plain, "few", [], [_value(plain[-1].output[0], elem_type, 4)]),
-        "else_branch": helper.make_graph(many, "many", [], [_value(cropped, elem_type, 4)]),
-    }
-    nodes.append(helper.make_node("If", [few], [result], name=f"{result}{ATTENTION}choose", **branches))
+    def choose(part: str, condition: str, yes: list[onnx.NodeProto], no: list[onnx.NodeProto]) -> onnx.NodeProto:
+        graphs = (
+            helper.make_graph(one, name, [], [_value(one[-1].output[0], elem_type, 4)])
+            for name, one in (("yes", yes), ("no", no))
+        )
+        name = f"{result}{ATTENTION}{part}"
+        return helper.make_node(
+            "If", [condition], [name], name=name, then_branch=next(graphs), else_branch=next(graphs)
+        )
+
+    alone: list[onnx.NodeProto] = []
+    make("alone", "Transpose", value, into=alone, perm=_SWAP_LAST)
+    nodes.append(choose("attention", is_one, alone, [choose("not_alone", is_few, plain, many)]))
+    nodes[-1].output[0] = result
     return nodes
 
 

@@ -11,9 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from export.checkpoint import load_checkpoint
 from export.cost_fit import fit
-from export.graph_cost import graph_cost, package_costs, photo_bytes, photo_flop
+from export.cpu_forms import restore
+from export.graph_cost import graph_cost, package_costs, photo_bytes, photo_flop, stage_costs
 from export.graphs import stage_graphs
 from export.model import Architecture, DiffLL
+from export.query_blocks import QUERIES
 from runtime.errors import PackageError
 from runtime.package import Package, Polynomial
 
@@ -85,13 +87,17 @@ def test_what_is_alive_at_once_counted_by_hand():
     assert graph_cost(graph(nodes, {}), "by hand").live_bytes == 5 * (2 * 8 * 8 * 4)
 
 
-def test_the_score_matrix_is_in_the_memory_and_grows_with_the_square(tiny_package):
+def test_of_the_score_matrix_one_block_is_counted(tiny_package):
+    """Attention at H/8, and nothing else of a denoiser grows faster than the pixels."""
     package = Package.open(tiny_package)
-    live = [package_costs(package, side, side)["denoiser"].live_bytes for side in (256, 512)]
-    scores = [4 * (side // 8) ** 4 for side in (256, 512)]  # attention at H/8
-    assert live[1] > 2 * scores[1]  # before and after the softmax
-    assert live[1] - 2 * scores[1] < 5 * (live[0] - 2 * scores[0])
-    assert photo_bytes(package, package_costs(package, 256, 256), 256, 256) > live[0]
+    small, large = (package_costs(package, side, side)["denoiser"].live_bytes for side in (512, 1024))
+    block = 4 * QUERIES * (1024 // 8) ** 2
+    assert 2 * block < large < 4 * small + 1000
+    content = restore(package.read("denoiser.onnx"))
+    (plain,) = stage_costs(content, package.manifest.stage("denoiser"), [(1024, 1024)], "plain")
+    scores = 4 * (1024 // 8) ** 4
+    assert plain.live_bytes > 2 * scores  # before and after the softmax
+    assert photo_bytes(package, package_costs(package, 256, 256), 256, 256) > small / 4
 
 
 def test_a_graph_whose_shapes_cannot_be_told_is_refused():
@@ -116,12 +122,21 @@ def test_no_coefficient_is_negative_where_none_passes_through_the_counts():
     assert min(found.constant, found.per_row, found.per_pixel, found.per_pixel_squared) >= 0
 
 
-@pytest.mark.parametrize(("height", "width"), [(48, 72), (400, 608), (1920, 1088), (3000, 4000)])
-def test_the_manifest_s_cost_is_the_graphs_count(tiny_package, height, width):
-    package = Package.open(tiny_package)
+@pytest.mark.parametrize(
+    ("name", "height", "width"),
+    [("tiny", 400, 608), ("tiny", 1920, 1088), ("tiny", 3000, 4000), ("bundled", 128, 192), ("bundled", 1088, 1920)],
+)
+def test_the_manifest_s_cost_is_the_graphs_count(name, height, width, request):
+    package = Package.open(request.getfixturevalue(f"{name}_package"))
     for name, count in package_costs(package, height, width).items():
         cost = package.manifest.cost[name]
         assert cost.flop.at(height, width) == pytest.approx(count.flop, rel=1e-6)
         assert cost.weight_bytes == count.weight_bytes
-        if name != "denoiser":  # its largest set is another one on a large photo
-            assert cost.live_bytes.at(height, width) == pytest.approx(count.live_bytes, rel=0.01)
+        assert cost.live_bytes.at(height, width) == pytest.approx(count.live_bytes, rel=0.01)
+
+
+def test_a_small_photo_is_not_taken_for_less_than_it_is(tiny_package):
+    """Below one block of queries the scores grow with the square: the polynomial, made above, is too high there."""
+    package = Package.open(tiny_package)
+    count = package_costs(package, 48, 72)["denoiser"].live_bytes
+    assert count < package.manifest.cost["denoiser"].live_bytes.at(48, 72) < 2 * count
