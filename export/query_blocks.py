@@ -175,17 +175,17 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
         flat = make(f"flat_{kind}", "Reshape", some, "attention_flat", into=many)
         return make(f"seen_{kind}", "Unsqueeze", flat, "attention_one", into=many)
 
-    key = seen("keys", key)
-    value = make("values", "Transpose", seen("values", value), into=many, perm=_SWAP_LAST)
+    keys = seen("keys", key)
+    values = make("values", "Transpose", seen("values", value), into=many, perm=_SWAP_LAST)
 
     body: list[onnx.NodeProto] = []
     index, go = (f"{result}{ATTENTION}{name}" for name in ("index", "go"))
     start = make("start", "Mul", index, size, into=body)
     end = make("end", "Add", start, size, into=body)
     block = make("block", "Slice", padded, start, end, "attention_axis_2", into=body)
-    block_scores = make("scores", "MatMul", block, key, into=body)
+    block_scores = make("scores", "MatMul", block, keys, into=body)
     softmaxed = make("softmax", "Softmax", block_scores, into=body, axis=-1)
-    block_result = make("weighted", "MatMul", softmaxed, value, into=body)
+    block_result = make("weighted", "MatMul", softmaxed, values, into=body)
     go_on = make("go_on", "Identity", go, into=body)
     loop = helper.make_graph(
         body,

@@ -123,17 +123,24 @@ class Enhancer:
                 raise InputError(f"{name} is {value!r}; a whole number from 1 up wanted.")
         if kind is not None and kind not in KINDS:
             raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
+        count = self.manifest.num_inference_steps if steps is None else steps
+        return self._decide(int(height), int(width), count, int(batch), dtype, kind, None)
+
+    def _decide(
+        self, height: int, width: int, steps: int, batch: int, dtype: DTypeLike, kind: Kind | None, most: int | None
+    ) -> Plan:
         return decide(
             self.manifest,
             self.backend.traits,
-            int(height),
-            int(width),
+            height,
+            width,
             base_bytes=self._process_bytes,
             budget=self._budget,
-            steps=self.manifest.num_inference_steps if steps is None else steps,
-            batch=int(batch),
+            steps=steps,
+            batch=batch,
             depth=np.dtype(dtype).itemsize,
             kind=kind,
+            most=most,
         )
 
     def __call__(
@@ -265,16 +272,10 @@ class Enhancer:
 
     def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
         """The next plan that takes clearly less, or None."""
-        budget, self._budget = (
-            self._budget,
-            int(_SMALLER * (plan.peak_bytes - self._process_bytes)) + self._process_bytes,
-        )
         try:
-            return self.plan(plan.width, plan.height, steps=steps, batch=batch, dtype=dtype)
+            return self._decide(plan.height, plan.width, steps, batch, dtype, None, int(_SMALLER * plan.photo_bytes))
         except InputError:
             return None
-        finally:
-            self._budget = budget
 
     def _drop_buffers(self) -> None:
         self._programs.clear()

@@ -28,7 +28,7 @@ _STRIP = 8  # halos: a strip no higher than that costs a third more than its row
 _OVERLAP = 128  # pixels of the photo that neighbouring windows share
 _SMALLEST_WINDOW = 256  # pixels of the photo, a side
 _FILE = 17  # bytes a pixel and byte of depth, while a photo file is decoded or encoded: no engine runs then
-_MARGIN = 48 << 20  # allocators and the interpreter's own growth
+_MARGIN = 64 << 20  # allocators, conversions, and the interpreter's own growth
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Plan:
     share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and column of
     keys. lean: the denoiser in a form that is slower and takes less memory.
     flop: 2 x multiply-adds. stage_flop, stage_bytes: by stage, of one run (a denoiser step), scratch memory as
-    predicted for the engine. peak_bytes: of the process. seconds: predicted; None where no probe was made.
+    predicted for the engine. photo_bytes: that the photo takes. peak_bytes: of the process. seconds: predicted; None where no probe was made.
     """
 
     width: int
@@ -55,6 +55,7 @@ class Plan:
     key_stride: int
     lean: bool
     flop: int
+    photo_bytes: int
     peak_bytes: int
     budget_bytes: int | None
     stage_flop: Mapping[str, int] = field(compare=False)
@@ -92,16 +93,17 @@ def decide(
     batch: int = 1,
     depth: int = 1,
     kind: Kind | None = None,
+    most: int | None = None,
 ) -> Plan:
     """The plan for a photo of ``height`` x ``width`` pixels, or a batch of them.
 
     base_bytes: of the process before the photo. budget: of the whole process, None: no limit. depth: bytes a sample,
-    1 or 2. kind: this one and no other. Raises InputError where nothing fits, with the smallest budget that does.
+    1 or 2. kind: this one and no other. most: limit of ``photo_bytes``. Raises InputError where nothing fits, with the smallest budget that does.
     """
     model = _Model(manifest, traits, height, width, base_bytes, steps, batch, depth)
     smallest: Plan | None = None
     for plan in model.plans(kind):
-        if budget is None or plan.peak_bytes <= budget:
+        if (budget is None or plan.peak_bytes <= budget) and (most is None or plan.photo_bytes <= most):
             return replace(plan, budget_bytes=budget)
         if smallest is None or plan.peak_bytes < smallest.peak_bytes:
             smallest = plan
@@ -292,6 +294,6 @@ class _Model:
         peak = max(peak, self.base + self.batch * self.files)
         return Plan(
             self.width, self.height, kind, self.steps, strip, window, overlap, batch, key_stride, lean, total,
-            peak, None,
+            peak - self.base, peak, None,
             dict(flop), dict(stages),
         )  # fmt: skip
