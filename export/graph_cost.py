@@ -87,6 +87,8 @@ def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelP
 
 def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
+    from .query_blocks import queries_of
+
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
     attentions = _write_plainly(model)
@@ -94,7 +96,7 @@ def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     flop = sum(_node_flop(node, shapes) for node in model.graph.node)
     sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
     for attention in attentions:
-        _block_sizes(attention, shapes, sizes)
+        _block_sizes(attention, queries_of(model), shapes, sizes)
     return GraphCost(flop, _live_bytes(model, inputs, sizes), weight_bytes)
 
 
@@ -110,15 +112,13 @@ def _write_plainly(model: onnx.ModelProto) -> list[Attention]:
     return found
 
 
-def _block_sizes(attention: Attention, shapes: Shapes, sizes: dict[str, int]) -> None:
+def _block_sizes(attention: Attention, queries: int, shapes: Shapes, sizes: dict[str, int]) -> None:
     """Bytes of the scores as ``query_blocks`` makes them: of at most its number of queries, and with the padded
     queries and the collected results beside the first of them where there is more than one block."""
-    from .query_blocks import QUERIES
-
     places = shapes[attention.scores[0]][-2]
-    if places > QUERIES:
+    if places > queries:
         for name in attention.scores:
-            sizes[name] = sizes[name] // places * QUERIES
+            sizes[name] = sizes[name] // places * queries
         sizes[attention.scores[0]] += sizes[attention.plain[0].input[0]] + sizes[attention.plain[2].output[0]]
 
 

@@ -41,7 +41,8 @@ class Plan:
     share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and column of
     keys. lean: the denoiser in a form that is slower and takes less memory.
     flop: 2 x multiply-adds. stage_flop, stage_bytes: by stage, of one run (a denoiser step), scratch memory as
-    predicted for the engine. photo_bytes: that the photo takes. peak_bytes: of the process. seconds: predicted; None where no probe was made.
+    predicted for the engine. photo_bytes: that the photo takes. peak_bytes: of the process. seconds: predicted; None
+    where no probe was made.
     """
 
     width: int
@@ -98,7 +99,8 @@ def decide(
     """The plan for a photo of ``height`` x ``width`` pixels, or a batch of them.
 
     base_bytes: of the process before the photo. budget: of the whole process, None: no limit. depth: bytes a sample,
-    1 or 2. kind: this one and no other. most: limit of ``photo_bytes``. Raises InputError where nothing fits, with the smallest budget that does.
+    1 or 2. kind: this one and no other. most: limit of ``photo_bytes``. Raises InputError where nothing fits, with the
+    smallest budget that does.
     """
     model = _Model(manifest, traits, height, width, base_bytes, steps, batch, depth)
     smallest: Plan | None = None
