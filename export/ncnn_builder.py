@@ -1,8 +1,9 @@
-"""ONNX graph -> ncnn engine (param and bin) through pnnx: float32, batch 1, every photo size with one engine.
+"""ONNX graph -> ncnn engine (param and bin) through pnnx: batch 1, every photo size with one engine.
 
 pnnx runs the graph on made-up inputs and reads no arithmetic on shapes, so the graph is rewritten first. In the
 denoiser the row of the shift table becomes an input (the table goes into a file beside the engine), and the graph
 ends at eps: the sampler's update is a few small sums, which the backend does. The wavelet stages need no engine.
+An engine's numbers are float32: in what precision ncnn keeps them is said when it is loaded, by the package.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from runtime.errors import BackendUnavailableError, EngineError, InputError
 
 from .cpu_forms import restore
 from .ncnn_param import finish
+from .widen import widen
 
 PARAM, WEIGHTS, TABLE = "engine.param", "engine.bin", "shifts.npy"
 _SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
@@ -73,12 +75,12 @@ class NcnnBuilder:
         """Engine files and the report of the build; a wavelet stage has no files. The engine takes every size, so
         ``profile`` only matters for its batch, which has to be 1 or is looped over by the backend.
 
-        Raises InputError for a graph that is not float32, EngineError with pnnx's own words.
+        Raises InputError for an int8 graph, EngineError with pnnx's own words.
         """
         started = time.perf_counter()
-        model = onnx.load_from_string(restore(graph))
-        if any(tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16) for tensor in model.graph.initializer):
-            raise InputError("--target ncnn takes fp32 packages; build one with `python -m export.build`.")
+        model = widen(onnx.load_from_string(restore(graph)))
+        if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+            raise InputError("--target ncnn takes no int8 packages; build another with `python -m export.build`.")
         inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
         files: dict[str, bytes] = {}
         if "image" not in (*inputs, *outputs):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from .gpu import Gpu, current_gpu, is_jetson
@@ -31,6 +32,8 @@ CONV_GRAPH = base64.b64decode(
     "vwAAwL4AAIC+AAAAvgAAAAAAAAA+AACAPgAAwD4AAAA/AAAgPwAAQD8AAGA/AACAP1obCgF4EhYKFAgBEhAKAggBCgIIAgoCCAgKAggIYhsKAXkS"
     "FgoUCAESEAoCCAEKAggBCgIICAoCCAhCBAoAEBE="
 )
+# The same for ncnn; its weights go with it.
+_NCNN_CONV = "7767517\n2 2\nInput x 0 1 x\nConvolution conv 1 1 x y 0=1 1=3 4=1 6=18\n"
 # The parent's sys.path goes along: the child then sees the very same libraries, and this module.
 _CHILD = "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
 _CHILD += "importlib.import_module(sys.argv[2]).probe(*sys.argv[3:])"
@@ -160,10 +163,34 @@ def _probe_tensorrt(module: str) -> dict[str, Any]:
     return found
 
 
-def _probe_ncnn() -> dict[str, Any]:
+def _probe_ncnn(device: str = "") -> dict[str, Any]:
+    """device: the number of a Vulkan device; empty for the CPU."""
+    import numpy as np
+
     ncnn = importlib.import_module("ncnn")
-    ncnn.Net()
-    return {"version": ncnn.__version__}
+    net = ncnn.Net()
+    for option in dir(net.opt):
+        if option.startswith("use_") and any(kind in option for kind in ("fp16", "bf16", "int8")):
+            setattr(net.opt, option, False)
+    net.opt.use_vulkan_compute = bool(device)
+    if device:
+        net.set_vulkan_device(int(device))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "conv.bin"
+        weights.write_bytes(bytes(4) + conv_weights().tobytes())  # four zero bytes: float32
+        if net.load_param_mem(_NCNN_CONV) or net.load_model(str(weights)):
+            raise RuntimeError("it does not load the test graph")
+    extractor = net.create_extractor()
+    extractor.input("x", ncnn.Mat(conv_input()[0]).clone())
+    failed, output = extractor.extract("y")
+    if failed:
+        raise RuntimeError("it does not run the test graph")
+    found = {"version": ncnn.__version__, "worst": _worst(np.array(output)[None])}
+    return found | ({"name": ncnn.get_gpu_info(int(device)).device_name()} if device else {})
+
+
+def _probe_vulkan() -> dict[str, Any]:
+    return {"devices": importlib.import_module("ncnn").get_gpu_count()}
 
 
 _PROBES: Mapping[str, Any] = {
@@ -172,6 +199,7 @@ _PROBES: Mapping[str, Any] = {
     "openvino": _probe_openvino,
     "tensorrt": _probe_tensorrt,
     "ncnn": _probe_ncnn,
+    "vulkan": _probe_vulkan,
 }
 
 
@@ -316,14 +344,34 @@ def check_tensorrt(name: str, gpu: Gpu | None) -> Check:
     return Check("backends", name, "ok", detail, version=version)
 
 
-def check_ncnn() -> Check:
+def check_ncnn() -> Iterator[Check]:
+    """The CPU, and every Vulkan device that ncnn finds."""
     if not installed("ncnn"):
-        return _not_installed("ncnn")
+        yield _not_installed("ncnn")
+        return
     try:
-        version = run_probe("ncnn")["version"]
+        found = run_probe("ncnn")
     except ProbeError as error:
-        return _broken("ncnn", str(error), "pip install --force-reinstall ncnn")
-    return Check("backends", "ncnn", "ok", "installed and loads (no graph was run)", version=version)
+        yield _broken("ncnn", str(error), "pip install --force-reinstall ncnn")
+        return
+    version = found["version"]
+    yield Check("backends", "ncnn", "ok", f"ran the test graph (at most {found['worst']:.1g} off)", version=version)
+    try:
+        devices = run_probe("vulkan")["devices"]
+    except ProbeError as error:
+        yield Check("backends", "ncnn vulkan", "problem", str(error), "vulkaninfo --summary", version)
+        return
+    if not devices:
+        yield Check("backends", "ncnn vulkan", "absent", "no Vulkan device here", version=version)
+    for index in range(devices):
+        name = f"ncnn vulkan:{index}"
+        try:
+            found = run_probe("ncnn", str(index))
+        except ProbeError as error:
+            yield Check("backends", name, "problem", str(error), "vulkaninfo --summary", version)
+            continue
+        detail = f"ran the test graph on {found['name']} (at most {found['worst']:.1g} off)"
+        yield Check("backends", name, "ok", detail, version=version)
 
 
 def install_line(name: str) -> str:
@@ -347,5 +395,5 @@ def check_backends(gpu: Gpu | None, wheels: Mapping[str, str]) -> list[Check]:
         check_openvino(),
         check_tensorrt("tensorrt", gpu),
         check_tensorrt("tensorrt-rtx", gpu),
-        check_ncnn(),
+        *check_ncnn(),
     ]

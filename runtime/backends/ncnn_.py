@@ -1,7 +1,8 @@
-"""ncnn: float32 on plain processors, from engines built by ``python -m export.engine PACKAGE --target ncnn``.
+"""ncnn: plain processors, and any GPU that speaks Vulkan, from engines built by ``python -m export.engine PACKAGE
+--target ncnn``.
 
 An engine takes every photo size and batch 1: a batch is run one by one. The wavelet transforms and the sampler's
-update are numpy's.
+update are numpy's. Half precision is how ncnn keeps weights and tensors; what goes in and comes out is float32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError
-from ..package import Package, TensorSpec
+from ..package import Package, Precision, TensorSpec
 from ..threads import default_environment, usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
@@ -35,12 +36,30 @@ Array = NDArray[Any]
 _TARGET = "ncnn"
 _PARAM, _WEIGHTS, _TABLE = "engine.param", "engine.bin", "shifts.npy"
 _WAVELETS = ("dwt", "idwt")
+_CPU = -1  # for a device's number
+_HALF = ("fp16", "bf16")
 
 
 def open_backend(package: Package, providers: Sequence[str] | None) -> NcnnBackend:
-    if providers:
-        raise InputError(f"the backend ncnn has no providers ({', '.join(providers)}); leave that option out.")
-    return NcnnBackend(package)
+    """providers: one of ``cpu`` (the default), ``vulkan``, ``vulkan:N``."""
+    return NcnnBackend(package, _device(providers or ("cpu",)))
+
+
+def _device(providers: Sequence[str]) -> int:
+    """The number of the Vulkan device, or _CPU. Raises InputError or BackendUnavailableError."""
+    name, _, number = ", ".join(providers).lower().partition(":")
+    if (name, number) == ("cpu", ""):
+        return _CPU
+    if name != "vulkan" or not (number or "0").isdecimal():
+        raise InputError(f"the backend ncnn has no provider {', '.join(providers)!r}; use cpu, vulkan or vulkan:N.")
+    count = ncnn.get_gpu_count()
+    if int(number or 0) >= count:
+        raise BackendUnavailableError(
+            f"ncnn {ncnn.__version__} finds {count} Vulkan devices here, and {providers[0]} was asked for. "
+            "`vulkaninfo --summary` lists them; the loader is libvulkan1, drivers come with the GPU's (Mesa: "
+            "mesa-vulkan-drivers)."
+        )
+    return int(number) if number else int(ncnn.get_default_gpu_index())
 
 
 class NcnnBackend:
@@ -50,10 +69,11 @@ class NcnnBackend:
     traits = Traits(live=2.0, live_rest=2.0, weights=2.0)
     why = ""
 
-    def __init__(self, package: Package) -> None:
-        if package.manifest.precision != "fp32":
+    def __init__(self, package: Package, device: int) -> None:
+        precision = package.manifest.precision
+        if precision != "fp32" and precision not in _HALF:
             raise InputError(
-                f"{package.path}: a package in {package.manifest.precision}; the backend ncnn takes fp32 packages."
+                f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16."
             )
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
@@ -62,12 +82,12 @@ class NcnnBackend:
             if stage.name in _WAVELETS:
                 continue
             engine = _engine(package, stage.name, package.manifest.files[stage.file][0])
-            self._nets[stage.name] = _Net(engine, stage.name)
+            self._nets[stage.name] = _Net(engine, stage.name, precision, device)
             if stage.name == "denoiser":
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-        return np.zeros(shape, spec.dtype)
+        return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)
 
     def upload(self, buffer: Array, array: Array) -> None:
         np.copyto(buffer, array, casting="same_kind")
@@ -140,17 +160,19 @@ class NcnnBackend:
 
 
 class _Net:
-    """A loaded engine."""
+    """A loaded engine. device: the number of a Vulkan device, or _CPU."""
 
-    def __init__(self, engine: Engine, stage: str) -> None:
+    def __init__(self, engine: Engine, stage: str, precision: Precision, device: int) -> None:
         self._stage = stage
         self._net = ncnn.Net()
         options = self._net.opt
         for option in dir(options):
-            # float32 is what the package says: no fp16, bf16 or int8 storage, packing or arithmetic
-            if option.startswith("use_") and any(kind in option for kind in ("fp16", "bf16", "int8")):
-                setattr(options, option, False)
-        options.use_vulkan_compute = False
+            # what the package says and nothing else: sums are float32 whatever the storage
+            if option.startswith("use_") and any(kind in option for kind in (*_HALF, "int8")):
+                setattr(options, option, option in (f"use_{precision}_storage", f"use_{precision}_packed"))
+        options.use_vulkan_compute = device != _CPU
+        if device != _CPU:
+            self._net.set_vulkan_device(device)
         # use_packing_layout stays on: without it a full-size photo takes 3.3 s in place of 4.2 on an AVX-512
         # processor, but ncnn 1.0.20261020 crashes on networks with few channels
         options.num_threads = usable_cores()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import plan
 from benchmarks.cli import main
 from benchmarks.photos import Photos, synthetic
 from benchmarks.plan import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
@@ -85,7 +86,8 @@ def test_packages_times_backends_times_steps_times_sizes(tiny_package, half_pack
     assert certificate(packages[0][0])["grey_levels"] < 1
 
 
-def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint):
+def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
+    monkeypatch.setattr(plan, "machine", lambda: {"features": ["avx512_fp16"]})
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
         find_checkpoints(packages, [])
@@ -101,6 +103,9 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     assert [config.precision for config in every] == ["fp32", "bf16", "fp16", "fp32", "fp32", "fp32"]
     quick = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in quick] == ["eager fp32", "eager bf16", "eager fp16"]
+    monkeypatch.setattr(plan, "machine", lambda: {"features": ["avx512f", "avx512_bf16"]})
+    without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
+    assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
     with pytest.raises(InputError, match="--baseline runs the published sampler"):
         list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "dpmpp-2m", [own], quick=False))
 

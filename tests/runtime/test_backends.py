@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,59 +132,3 @@ def test_a_stream_gives_the_pictures_of_single_calls(ready_package, backend):
         expected = [enhancer(one, steps=2) for one in photos]
         for one, result in zip(expected, enhancer.stream(photos, steps=2), strict=True):
             np.testing.assert_array_equal(result, one)
-
-
-def test_ncnn_without_its_engines_names_the_command(tiny_package):
-    with pytest.raises(
-        EngineError, match=r"no ncnn engine of hfrm0; build it: `python -m export.engine .* --target ncnn`"
-    ):
-        Enhancer.open(tiny_package, backend="ncnn")
-
-
-def test_ncnn_takes_fp32_packages_only(half_package):
-    with pytest.raises(InputError, match="the backend ncnn takes fp32 packages"):
-        Enhancer.open(half_package("fp16"), backend="ncnn")
-
-
-def test_a_damaged_ncnn_engine_is_named(ready_package, tmp_path):
-    package = shutil.copytree(ready_package, tmp_path / "package")
-    weights = next(package.glob("engines/*/engine.bin"))
-    weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(EngineError, match=r"engine.bin: .*truncated.*--target ncnn --rebuild"):
-        Enhancer.open(package, backend="ncnn")
-
-
-def test_options_that_ncnn_does_not_have_are_refused(tiny_package):
-    command = [
-        sys.executable,
-        "-m",
-        "export.engine",
-        str(tiny_package),
-        "--target",
-        "ncnn",
-        "--batch",
-        "2",
-        "--stripped",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --batch, --stripped: not for --target ncnn")
-
-
-@pytest.mark.parametrize("given", [None, "7"])
-def test_ncnn_is_told_how_long_to_spin_and_nothing_else_is(given):
-    """The environment inside and after the import, and a user's own value."""
-    code = (
-        "import os, sys, types\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'ncnn': print(os.environ.get('GOMP_SPINCOUNT'))\n"
-        "sys.meta_path.insert(0, Finder())\n"
-        "import runtime.backends.ncnn_\n"
-        "print(os.environ.get('GOMP_SPINCOUNT'))\n"
-    )
-    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
-    environment |= {} if given is None else {"GOMP_SPINCOUNT": given}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ([given, given] if given else ["2000", "None"])

@@ -122,8 +122,40 @@ def test_a_broken_library_is_a_problem_and_a_missing_one_is_not(tmp_path, monkey
     assert (check.verdict, check.fix) == ("problem", "pip install --force-reinstall openvino")
     assert "libtbb.so.12" in check.detail
     monkeypatch.setattr(doctor_checks, "installed", lambda module: False)
-    check = doctor_checks.check_ncnn()
+    (check,) = doctor_checks.check_ncnn()
     assert (check.verdict, check.detail, check.fix) == ("absent", "not installed", "pip install ncnn")
+
+
+def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeypatch):
+    pytest.importorskip("ncnn")
+    check, *others = doctor_checks.check_ncnn()
+    assert (check.name, check.verdict) == ("ncnn", "ok")
+    assert "ran the test graph (at most 0 off)" in check.detail
+    assert all(other.name.startswith("ncnn vulkan") and other.verdict in ("ok", "absent") for other in others)
+    answers = {(): {"version": "1", "worst": 0.0}, ("0",): {"version": "1", "worst": 0.0, "name": "Mali"}}
+
+    def probe(kind, *arguments):
+        if kind == "vulkan":
+            return {"devices": 2}
+        if arguments not in answers:
+            raise doctor_checks.ProbeError("crashes the process (SIGSEGV)")
+        return answers[arguments]
+
+    monkeypatch.setattr(doctor_checks, "run_probe", probe)
+    assert [(one.name, one.verdict) for one in doctor_checks.check_ncnn()] == [
+        ("ncnn", "ok"),
+        ("ncnn vulkan:0", "ok"),
+        ("ncnn vulkan:1", "problem"),
+    ]
+
+
+def test_a_wrong_result_of_ncnn_is_told(monkeypatch):
+    pytest.importorskip("ncnn")
+    monkeypatch.setattr(doctor_checks, "conv_weights", lambda: -np.ones((1, 2, 3, 3), np.float32))
+    expected = doctor_checks.conv_expected()
+    monkeypatch.setattr(doctor_checks, "conv_expected", lambda: -expected)
+    with pytest.raises(ValueError, match="wrong result"):
+        doctor_checks._probe_ncnn()
 
 
 def test_two_onnxruntime_wheels_at_once(tmp_path, monkeypatch, capsys, no_backends):

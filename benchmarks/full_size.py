@@ -1,0 +1,43 @@
+"""``python -m benchmarks.full_size``: a checkpoint of the official network's size, with random weights.
+
+Speed does not depend on the weights' values; this is what the speed of the official network is measured with where its
+weights are not at hand. Pictures that it makes mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.command import Parser, run_command
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m benchmarks.full_size",
+        description="Write a checkpoint of the official network's size with random weights, to measure speed with.",
+    )
+    parser.add_argument("-o", dest="output", type=Path, default=Path("build/full.safetensors"), metavar="FILE",
+                        help="default: build/full.safetensors")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+
+    import torch
+    from safetensors.torch import save
+
+    from export.model import Architecture, DiffLL
+    from runtime.photo.atomic import write_file
+
+    torch.manual_seed(0)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_file(args.output, save(DiffLL(Architecture()).state_dict()), overwrite=True)
+    print(args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,38 @@
+"""A half-precision graph in float32, for engines that keep precision to themselves."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+_HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_FLOATS = (TensorProto.FLOAT, *_HALF)
+
+
+def widen(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model``, changed: its half-precision inputs, outputs and constants are float32 and no cast between float types
+    is left. A float32 graph stays as it is."""
+    graph = model.graph
+    if not any(tensor.data_type in _HALF for tensor in graph.initializer):
+        return model
+    for tensor in graph.initializer:
+        if tensor.data_type in _HALF:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in _HALF:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    outputs = {value.name for value in graph.output}
+    same: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if node.op_type == "Cast" and node.attribute[0].i in _FLOATS and node.output[0] not in outputs:
+            same[node.output[0]] = node.input[0]
+            continue
+        if node.op_type == "Cast" and node.attribute[0].i in _HALF:
+            node.attribute[0].i = TensorProto.FLOAT
+        kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(kept)
+    return model
