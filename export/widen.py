@@ -10,8 +10,8 @@ _FLOATS = (TensorProto.FLOAT, *_HALF)
 
 
 def widen(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model``, changed: its half-precision inputs, outputs and constants are float32 and no cast between float types
-    is left. A float32 graph stays as it is."""
+    """``model``, changed: its half-precision inputs, outputs and constants are float32, and no cast between float types
+    is left but one that makes an output. A float32 graph stays as it is."""
     graph = model.graph
     if not any(tensor.data_type in _HALF for tensor in graph.initializer):
         return model

@@ -36,7 +36,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="onnxruntime (default), openvino, ncnn, tensorrt, tensorrt-rtx, auto",
     )
     parser.add_argument(
-        "--provider", action="append", metavar="NAME", help="onnxruntime execution provider (default: CPU)"
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)",
     )
     parser.add_argument(
         "--steps",

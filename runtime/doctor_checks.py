@@ -167,11 +167,11 @@ def _probe_ncnn(device: str = "") -> dict[str, Any]:
     """device: the number of a Vulkan device; empty for the CPU."""
     import numpy as np
 
+    from .backends.ncnn_ import keep_precision
+
     ncnn = importlib.import_module("ncnn")
     net = ncnn.Net()
-    for option in dir(net.opt):
-        if option.startswith("use_") and any(kind in option for kind in ("fp16", "bf16", "int8")):
-            setattr(net.opt, option, False)
+    keep_precision(net.opt, "fp32")
     net.opt.use_vulkan_compute = bool(device)
     if device:
         net.set_vulkan_device(int(device))

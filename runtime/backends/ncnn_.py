@@ -71,9 +71,7 @@ class NcnnBackend:
     def __init__(self, package: Package, device: int) -> None:
         precision = package.manifest.precision
         if precision != "fp32" and precision not in _HALF:
-            raise InputError(
-                f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16."
-            )
+            raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
         self._shifts: Array = np.empty(0)
@@ -158,6 +156,13 @@ class NcnnBackend:
         return call
 
 
+def keep_precision(options: Any, precision: Precision) -> None:
+    """Have a net (its ``ncnn.Option``) keep its tensors in ``precision`` and nothing else; sums are float32 always."""
+    for option in dir(options):
+        if option.startswith("use_") and any(kind in option for kind in (*_HALF, "int8")):
+            setattr(options, option, option in (f"use_{precision}_storage", f"use_{precision}_packed"))
+
+
 class _Net:
     """A loaded engine. device: the number of a Vulkan device, or _CPU."""
 
@@ -165,10 +170,7 @@ class _Net:
         self._stage = stage
         self._net = ncnn.Net()
         options = self._net.opt
-        for option in dir(options):
-            # what the package says and nothing else: sums are float32 whatever the storage
-            if option.startswith("use_") and any(kind in option for kind in (*_HALF, "int8")):
-                setattr(options, option, option in (f"use_{precision}_storage", f"use_{precision}_packed"))
+        keep_precision(options, precision)
         options.use_vulkan_compute = device != _CPU
         if device != _CPU:
             self._net.set_vulkan_device(device)

@@ -88,6 +88,7 @@ def test_packages_times_backends_times_steps_times_sizes(tiny_package, half_pack
 
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
     monkeypatch.setattr(plan, "machine", lambda: {"features": ["avx512_fp16"]})
+    monkeypatch.setattr(plan, "current_gpu", lambda: None)
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
         find_checkpoints(packages, [])

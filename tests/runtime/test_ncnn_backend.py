@@ -54,6 +54,20 @@ def test_int8_packages_are_refused(tiny_package):
         open_backend(package, None)
 
 
+def test_no_engine_is_made_of_an_int8_graph(tmp_path):
+    pytest.importorskip("pnnx")
+    from export.ncnn_builder import NcnnBuilder
+
+    scale = onnx.helper.make_tensor("scale", TensorProto.FLOAT, [], [0.1])
+    node = onnx.helper.make_node("QuantizeLinear", ["details0", "scale"], ["restored0"], output_dtype=TensorProto.INT8)
+    value = onnx.helper.make_tensor_value_info("details0", TensorProto.FLOAT, [1, 9, 8, 8])
+    result = onnx.helper.make_tensor_value_info("restored0", TensorProto.INT8, [1, 9, 8, 8])
+    graph = onnx.helper.make_graph([node], "hfrm0", [value], [result], [scale])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    with pytest.raises(InputError, match="--target ncnn takes no int8 packages"):
+        NcnnBuilder().build(model.SerializeToString(), {}, tmp_path / "timing.cache")
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_widened_graph_is_float32_throughout(half_package, precision):
     """onnxruntime checks the types of every tensor as it loads, and has no bfloat16 convolution."""
