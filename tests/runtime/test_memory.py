@@ -18,7 +18,7 @@ def resident_mib():
         return int(statm.read().split()[1]) * 4096 / 2**20
 
 generator = np.random.default_rng(0)
-sizes = [(104, 75), (75, 104), (65, 125), (80, 80), (64, 64)]
+sizes = [(200, 150), (150, 200), (96, 250), (160, 160), (64, 64)]
 with Enhancer.open(sys.argv[1], backend=sys.argv[2]) as enhancer:
     for count in range(300):
         height, width = sizes[count % len(sizes)]
@@ -35,4 +35,4 @@ def test_memory_is_flat_over_300_photos_of_alternating_sizes(ready_package, back
     command = [sys.executable, "-c", SCRIPT, str(ready_package), backend]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=200)
     early, last = map(float, done.stdout.split())
-    assert last < early + 10, f"resident memory grew from {early:.0f} to {last:.0f} MiB"
+    assert last < early + 40, f"resident memory grew from {early:.0f} to {last:.0f} MiB"
