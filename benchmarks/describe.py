@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph_cost import StageCost, photo_flop
+from export.graph_cost import GraphCost, photo_flop
+
 from .measure import Measurement, step_medians
 from .metrics import psnr
 from .plan import Config, certificate
@@ -92,7 +93,7 @@ def measured(record: Record, one: Measurement, run: Mapping[str, Any], needed: i
     }
 
 
-def speed(record: Record, costs: Mapping[str, StageCost], peak: Mapping[str, Any]) -> Record:
+def speed(record: Record, costs: Mapping[str, GraphCost], peak: Mapping[str, Any]) -> Record:
     """GFLOP of the photo, and what share of the measured peak of the record's number type was reached.
 
     The count is of the package's graphs, for the baselines too. Where the type was not probed (int8, or fp16 on a

@@ -87,24 +87,6 @@ def power_mode() -> str | None:
     return match[1].strip() if match else None
 
 
-def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What a process may still take without swapping: the machine's, or what the container's limit (cgroup v2)
-    leaves; None where it is not told."""
-    try:
-        match = re.search(r"^MemAvailable: *(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    if match is None:
-        return None
-    free = int(match[1]) << 10
-    try:
-        limit, used = (cgroup / "memory.max").read_text(), (cgroup / "memory.current").read_text()
-        free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
-        pass
-    return max(free, 0)
-
-
 def words(found: dict[str, Any]) -> str:
     """One line for a person: of a ``fingerprint``."""
     gpu = found["gpu"]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import runtime.errors
+from export.graph_cost import GraphCost, package_costs, photo_bytes
 from runtime.errors import DiffLLError
 from runtime.progress import Progress
 
 from . import describe
-from .graph_cost import StageCost, package_costs, photo_bytes
 from .machine import fingerprint, free_memory_bytes, moment
 from .measure import Bench, Measurement, groups
 from .photos import Photos
@@ -34,12 +34,12 @@ class Plan:
     configs: Sequence[Config]
     fingerprint: Mapping[str, Any]
     settings: Mapping[str, Any]
-    costs: dict[tuple[str, tuple[int, int]], dict[str, StageCost]] = field(default_factory=dict)
+    costs: dict[tuple[str, tuple[int, int]], dict[str, GraphCost]] = field(default_factory=dict)
 
     def key(self, config: Config) -> str:
         return describe.key_of(config, self.fingerprint, self.settings)
 
-    def cost(self, config: Config) -> dict[str, StageCost]:
+    def cost(self, config: Config) -> dict[str, GraphCost]:
         place = (config.package_sha256, config.padded)
         if place not in self.costs:
             width, height = config.padded

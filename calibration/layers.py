@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -80,15 +80,27 @@ def with_outputs(model: onnx.ModelProto, tensors: Iterable[str]) -> bytes:
     return content
 
 
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """What ``node`` reads, and what those inside of it do (in the branches of an If)."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from reads(inner)
+
+
 def _groups(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _users(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
+    """Tensor -> the nodes that read it, those inside of others (the branches of an If) too."""
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
         for name in node.input:
             users.setdefault(name, []).append(node)
+        for attribute in node.attribute:
+            for name, readers in _users(attribute.g.node).items():
+                users.setdefault(name, []).extend(readers)
     return users
 
 
@@ -99,7 +111,8 @@ def _inner(graph: onnx.GraphProto, convolutions: set[str]) -> set[str]:
         tensors: set[str] = set()
         found = set()
         for node in nodes:
-            sources, results = (node.input, node.output) if forward else (node.output, node.input)
+            read = list(reads(node))
+            sources, results = (read, node.output) if forward else (node.output, read)
             behind = not tensors.isdisjoint(sources)
             if behind and node.name in convolutions:
                 found.add(node.name)

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from runtime.backends.base import Call, Job, Part, in_order
+from runtime.backends.base import PLAIN, Call, Form, Job, Part, Traits, in_order
 from runtime.errors import EngineError
 from runtime.package import Package, TensorSpec
 from runtime.threads import usable_cores
@@ -29,6 +29,8 @@ class ProbeBackend:
     """
 
     name = "probe"
+    # every photo whole, whatever the memory: what is looked at is the network as it is
+    traits = Traits(live=0.0, live_rest=0.0, weights=0.0, device=True)
     why = ""
 
     def __init__(self, package: Package, graphs: Mapping[str, tuple[bytes, Sequence[str]]], watch: Watch) -> None:
@@ -54,7 +56,7 @@ class ProbeBackend:
     def download(self, buffer: Array) -> Array:
         return buffer
 
-    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         session = self._sessions[stage]
         inputs = {node.name: tensors[node.name] for node in session.get_inputs()}
         outputs = [node.name for node in session.get_outputs()]

@@ -6,6 +6,7 @@ in float. A convolution's output is quantised too: without that onnxruntime runs
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from .layers import SHAPE_OPERATORS, Layer
+from .layers import SHAPE_OPERATORS, Layer, reads
 
 _OPTIONS = {
     "ActivationSymmetric": True,
@@ -57,8 +58,8 @@ def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[st
         _OPTIONS,
     )
     quantizer.quantize_model()
-    quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model
+    _sort(result.graph)
     _remove_taps(result.graph, taps)
     _free_reshaped_outputs(result.graph, {name for layer in layers for name in layer.outputs})
     _plain_zero_points(result.graph)
@@ -126,6 +127,27 @@ def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
     dequantised = {node.input[0] for node in graph.node if unread & set(node.output)}
     gone = unread | dequantised
     _replace_nodes(graph, [node for node in graph.node if gone.isdisjoint(node.output)])
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Every node behind those that make what it reads, else in the order that was; the quantiser's own sort does not
+    look into the branches of an If."""
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    waits_for = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
+    readers: dict[int, list[int]] = {}
+    for index, makers in enumerate(waits_for):
+        for one in makers:
+            readers.setdefault(one, []).append(index)
+    ready = [index for index, makers in enumerate(waits_for) if not makers]  # ascending: a heap
+    order = []
+    while ready:
+        done = heapq.heappop(ready)
+        order.append(graph.node[done])
+        for index in readers.get(done, ()):
+            waits_for[index].discard(done)
+            if not waits_for[index]:
+                heapq.heappush(ready, index)
+    _replace_nodes(graph, order)
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:

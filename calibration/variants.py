@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import open_backend
-from runtime.backends.base import Backend, Call, Job, Part
+from runtime.backends.base import PLAIN, Backend, Call, Form, Job, Part
 from runtime.enhancer import Enhancer
 from runtime.package import Package, TensorSpec
 
@@ -37,6 +37,7 @@ class SwitchBackend:
 
     def __init__(self, base: Backend[Any], other: Backend[Any], stages: set[str], at: set[int] | None) -> None:
         self._base, self._other, self._stages, self._at = base, other, stages, at
+        self.traits = base.traits
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Any:
         return self._base.buffer(spec, shape)
@@ -47,11 +48,11 @@ class SwitchBackend:
     def download(self, buffer: Any) -> Array:
         return self._base.download(buffer)
 
-    def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True, form: Form = PLAIN) -> Call:
         chosen = stage in self._stages
         if chosen and self._at is not None and "timestep" in tensors:
             chosen = int(self._base.download(tensors["timestep"])[0]) in self._at
-        return (self._other if chosen else self._base).bind(stage, tensors, last=last)
+        return (self._other if chosen else self._base).bind(stage, tensors, last=last, form=form)
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return self._base.sequence(parts)

@@ -12,12 +12,14 @@ only). ncnn's Winograd for 3x3 is faster still.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import product
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from .graph_edit import with_nodes
+from .query_blocks import plain_attention
 
 GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
 """In the names of the nodes that stand for one: what they make, the mark, the part."""
@@ -37,20 +39,22 @@ def cpu_forms(content: bytes) -> bytes:
             nodes += _upsample(node, doubled[node.input[0]], constants, added)
         elif node.op_type != "Resize":
             nodes.append(node)
-    return _with_nodes(model, nodes, added)
+    return with_nodes(model, nodes, added)
 
 
 def restore(content: bytes) -> bytes:
-    """The graph as it was before ``cpu_forms``: GroupNormalization, Resize + Conv."""
+    """The graph as it was before ``cpu_forms`` and ``query_blocks``: GroupNormalization, Resize + Conv, and attention
+    with the whole score matrix."""
     model = onnx.load_from_string(content)
+    written = plain_attention(list(model.graph.node))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     added: dict[str, np.ndarray] = {}
     groups: dict[str, dict[str, onnx.NodeProto]] = {}
-    for node in model.graph.node:
+    for node in written:
         if group := _group(node):
             groups.setdefault(group, {})[node.name.removeprefix(group)] = node
     nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    for node in written:
         group = _group(node)
         parts = groups.get(group, {})
         if group.endswith(UPSAMPLE) and parts["00"].input[1] not in constants:
@@ -61,7 +65,7 @@ def restore(content: bytes) -> bytes:
             nodes.append(_restored_norm(parts, constants, added))
         elif node.output[0] == group.removesuffix(UPSAMPLE):
             nodes += _restored_upsample(parts, constants, added)
-    return _with_nodes(model, nodes, added)
+    return with_nodes(model, nodes, added)
 
 
 def _group(node: onnx.NodeProto) -> str:
@@ -191,20 +195,3 @@ def _upsample(
         helper.make_node("Concat", [quad.name for quad in quads], [f"{name}quads"], name=f"{name}quads", axis=1),
         helper.make_node("DepthToSpace", [f"{name}quads"], [result], name=f"{name}interleave", blocksize=2, mode="DCR"),
     ]
-
-
-def _with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
-    """``model`` with these nodes; ``added`` constants replace those of their name; what nothing reads is left out."""
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    del model.graph.value_info[:]  # names tensors that are gone
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
-    read = {name for node in kept for name in node.input}
-    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(tensors)
-    onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content

@@ -21,18 +21,32 @@ from runtime.package import MANIFEST, Package, Stage, TensorSpec
 def emulate_bf16(content: bytes) -> bytes:
     """The rewritten graph: float32 inputs and outputs of the same names."""
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content), data_prop=True)
-    graph = model.graph
-    bf16 = {
+    _widen(model.graph, _bf16_tensors(model.graph), {})
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _bf16_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Of the graph and of those inside of it: no name is used twice."""
+    found = {
         value.name
         for value in (*graph.input, *graph.output, *graph.value_info)
         if value.type.tensor_type.elem_type == TensorProto.BFLOAT16
     }
+    return found.union(*(_bf16_tensors(inner) for node in graph.node for inner in _subgraphs(node)))
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> None:
+    """rename: tensors of the graphs around this one -> their rounded values."""
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.BFLOAT16:
             wide = numpy_helper.to_array(tensor).astype("float32")
             tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
     nodes = []
-    rename: dict[str, str] = {}
     for value in graph.input:
         if value.name in bf16:
             rename[value.name] = f"{value.name}_rounded"
@@ -43,6 +57,8 @@ def emulate_bf16(content: bytes) -> bytes:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
                 attribute.i = TensorProto.FLOAT
+        for inner in _subgraphs(node):
+            _widen(inner, bf16, rename)
         nodes.append(node)
         for index, name in enumerate(node.output):
             if name in bf16:
@@ -55,8 +71,6 @@ def emulate_bf16(content: bytes) -> bytes:
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
 
 
 def emulated_package(package: Path, folder: Path) -> Path:

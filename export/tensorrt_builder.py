@@ -25,7 +25,8 @@ Target = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: dict[Target, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 OLDEST = (10, 3)
 _READS_GROUP_NORM = (10, 9)
-CPU_FORMS = b"/group_norm/"  # of cpu_forms, whose import would need onnx for every graph
+# Of cpu_forms and query_blocks, whose import would need onnx for every graph
+FORMS = (b"/group_norm/", b"/attention/")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class TensorRTBuilder:
         # the loaders take this one, and the report is read from it
         importlib.import_module(get_trt_logger.__module__).TRT_LOGGER = log  # type: ignore[attr-defined]
         G_LOGGER.module_severity = G_LOGGER.CRITICAL + 1  # ours is the error that is shown
-        if CPU_FORMS in graph:  # an fp32 package's denoiser
+        if any(mark in graph for mark in FORMS):  # a denoiser
             from .cpu_forms import restore
 
             graph = restore(graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ import torch
 
 import runtime
 from runtime.image import to_pixels, to_tensor
-from runtime.package import CERTIFICATE, GOLDEN, MANIFEST, Manifest, Precision, Stage
+from runtime.package import CERTIFICATE, GOLDEN, MANIFEST, Manifest, Precision, Stage, StageCost
 from runtime.package_writer import file_entries
 from runtime.progress import Progress
 
 from .certify import certify
 from .checkpoint import Checkpoint
+from .cost_fit import stage_cost
 from .cpu_forms import cpu_forms
 from .graphs import stage_graphs
 from .model import DiffLL
 from .model.diffll import NUM_TRAIN_TIMESTEPS, schedule
+from .query_blocks import query_blocks
 from .samples import bundled_checkpoint, cases, golden_photo
 from .trace import trace
 
@@ -33,26 +35,37 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
 
     Raises CertificateError when the graphs do not do what the model does.
     """
-    stages = []
+    stages, cost = [], {}
     for graph in stage_graphs(model, precision):
         with progress.task(f"tracing {graph.name}"):
             content = trace(graph, model.arch.pad_multiple)
-            (work / f"{graph.name}.onnx").write_bytes(cpu_forms(content) if precision == "fp32" else content)
-        stages.append(Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs))
+            if precision == "fp32":
+                content = cpu_forms(content)
+            if graph.name == "denoiser":
+                content = query_blocks(content)
+            stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
+            (work / stage.file).write_bytes(content)
+            cost[stage.name] = stage_cost(content, stage, model.arch.pad_multiple, stage.file)
+        stages.append(stage)
     (work / GOLDEN).write_bytes(_golden(model))
     (work / CERTIFICATE).write_text("{}\n")
-    _write_manifest(work, checkpoint, model, precision, stages)
+    _write_manifest(work, checkpoint, model, precision, stages, cost)
     with progress.task("comparing with the PyTorch model"):
         certificate = certify(work, model, cases(precision))
     (work / CERTIFICATE).write_text(json.dumps(certificate, indent=1) + "\n")
-    _write_manifest(work, checkpoint, model, precision, stages)
+    _write_manifest(work, checkpoint, model, precision, stages, cost)
     worst = min(record["psnr_db"] for record in certificate["end_to_end"])
     levels = max(record["grey_levels"] for record in certificate["end_to_end"])
     progress.note(f"certified: at most {levels:.3f} grey levels, PSNR at least {worst} dB")
 
 
 def _write_manifest(
-    work: Path, checkpoint: Checkpoint, model: DiffLL, precision: Precision, stages: Sequence[Stage]
+    work: Path,
+    checkpoint: Checkpoint,
+    model: DiffLL,
+    precision: Precision,
+    stages: Sequence[Stage],
+    cost: Mapping[str, StageCost],
 ) -> None:
     betas, alphas_cumprod = (tuple(values.tolist()) for values in schedule())
     manifest = Manifest(
@@ -64,6 +77,7 @@ def _write_manifest(
         betas=betas,
         alphas_cumprod=alphas_cumprod,
         stages=tuple(stages),
+        cost=cost,
         files=file_entries(work, (*(stage.file for stage in stages), GOLDEN, CERTIFICATE)),
         provenance=_provenance(checkpoint, model),
     )

@@ -14,6 +14,7 @@ from .errors import DiffLLError, InputError
 
 if TYPE_CHECKING:
     from .enhancer import Enhancer
+    from .planning import Plan
 
 SOME_FAILED = 1
 
@@ -49,6 +50,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
     parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)",
+    )
+    parser.add_argument(
+        "--plan",
+        metavar="NAME",
+        help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace photos that are already there")
     parser.add_argument("--before-after", action="store_true", help="write the dark and the bright photo side by side")
     parser.add_argument("--self-test", action="store_true", help="run the package's golden sample on this machine")
@@ -67,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .sampler import check_steps
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
-    with Enhancer.open(args.package, backend=args.backend, providers=args.provider) as enhancer:
+    with Enhancer.open(
+        args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory
+    ) as enhancer:
         if enhancer.backend.why:
             print(enhancer.backend.why, file=sys.stderr)
         if args.self_test:
@@ -129,11 +142,22 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
     from .photo import check_destination, read_photo, write_photo
 
     check_destination(target, source=source, overwrite=args.overwrite)
-    photo = read_photo(source)
-    bright = photo.with_pixels(enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed))
+
+    def plan(width: int, height: int, depth: int) -> Plan:
+        dtype = np.uint16 if depth == 16 else np.uint8
+        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, kind=args.plan)
+
+    photo = read_photo(source, check=plan)
+    height, width = photo.pixels.shape[:2]
+    chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
+    pixels = enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed, plan=chosen)
+    if enhancer.why:
+        print(f"{source}: {enhancer.why}", file=sys.stderr)
+    bright = photo.with_pixels(pixels)
     if args.before_after:
         alpha = None if photo.alpha is None else np.hstack((photo.alpha, photo.alpha))
         bright = bright.with_pixels(np.hstack((photo.pixels, bright.pixels)), alpha)
+    del photo, pixels  # their memory is for what the file takes
     write_photo(target, bright, overwrite=args.overwrite)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import zipfile
 from collections import OrderedDict
@@ -12,19 +13,27 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .backends import open_backend
 from .backends.base import Backend
-from .errors import EngineError, InputError, PackageError
+from .bounded import Bounded
+from .errors import EngineError, InputError, OutOfMemoryError, PackageError
 from .image import Pixels, padded_size, to_pixels, to_tensor
+from .memory import free_memory_bytes, parse_size, resident_bytes
 from .package import GOLDEN, Manifest, Package
+from .planning import KINDS, Kind, Plan, decide
 from .program import Program, Steps
 from .sampler import check_steps, make_table
-from .stream import stream
+from .stream import Slot, stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
 _GOLDEN_LIMIT = 64 << 20
+_FRAMES = 2  # of a stream that are in memory at once
+_FREE = 0.85  # of the machine's free memory that is taken where no budget is given
+_PROCESS = 200 << 20  # bytes, where the system does not tell
+_SMALLER = 0.75  # of what ran out of memory, for the next try
+_log = logging.getLogger(__name__)
 _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
 
 
@@ -35,9 +44,20 @@ class Enhancer:
     open one enhancer a thread.
     """
 
-    def __init__(self, package: Package, backend: Backend[Any]) -> None:
+    def __init__(self, package: Package, backend: Backend[Any], max_memory: int | str | None = None) -> None:
         self.package = package
         self.backend = backend
+        self.why = ""
+        """How the last photo was run where that was not as planned, or not whole; empty where it was."""
+        self._process_bytes = resident_bytes() or _PROCESS
+        self._budget: int | None
+        if max_memory is None:
+            # told once: the same photo is planned in the same way whatever else the machine does meanwhile
+            free = free_memory_bytes()
+            self._budget = None if free is None else self._process_bytes + int(_FREE * free)
+        else:
+            self._budget = parse_size(max_memory)
+        self._bounded: tuple[Plan, Bounded] | None = None
         self.timings: dict[str, float] = {}
         """Milliseconds of the last call, by part: pad, upload, dwt, hfrm0.., denoiser (all steps), idwt, download,
         crop. A backend that runs all stages as one graph has one key ``graph`` in place of theirs, measured by the
@@ -57,16 +77,21 @@ class Enhancer:
         *,
         backend: str = "onnxruntime",
         providers: Sequence[str] | None = None,
+        max_memory: int | str | None = None,
     ) -> Enhancer:
         """Open the package directory ``package``; nothing is built or downloaded.
 
         backend: ``onnxruntime``, ``openvino``, ``ncnn``, ``tensorrt`` or ``tensorrt-rtx`` (the last three run engines
         built by ``python -m export.engine``), or ``auto``, the fastest that is here. providers: onnxruntime's
-        execution providers or OpenVINO's devices, most wanted first (default: the CPU).
+        execution providers or OpenVINO's devices, most wanted first (default: the CPU). max_memory: bytes, or a string
+        such as "2GiB": peak memory of the whole process stays under it, with strips and tiles where a photo needs
+        them (default: what the machine has free now, less a margin).
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
+        if max_memory is not None:
+            parse_size(max_memory)
         opened = Package.open(package)
-        return cls(opened, open_backend(backend, opened, providers))
+        return cls(opened, open_backend(backend, opened, providers), max_memory)
 
     @property
     def manifest(self) -> Manifest:
@@ -77,6 +102,47 @@ class Enhancer:
         divisor, multiple = 2**self.manifest.levels, self.manifest.pad_multiple
         return 3, padded_size(height, multiple) // divisor, padded_size(width, multiple) // divisor
 
+    def plan(
+        self,
+        width: int,
+        height: int,
+        *,
+        steps: int | None = None,
+        batch: int = 1,
+        dtype: DTypeLike = np.uint8,
+        kind: Kind | None = None,
+    ) -> Plan:
+        """How a photo of ``width`` x ``height`` pixels is run within the memory budget, and what it costs.
+
+        steps: default the package's. batch: photos of one call. dtype: of the photo, uint8 or uint16. kind: ``whole``,
+        ``strips`` or ``tiles`` and nothing else; give the plan to a call. Raises InputError where nothing fits, with
+        the smallest budget that does.
+        """
+        for name, value in (("width", width), ("height", height), ("batch", batch)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise InputError(f"{name} is {value!r}; a whole number from 1 up wanted.")
+        if kind is not None and kind not in KINDS:
+            raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
+        count = self.manifest.num_inference_steps if steps is None else steps
+        return self._decide(int(height), int(width), count, int(batch), dtype, kind, None)
+
+    def _decide(
+        self, height: int, width: int, steps: int, batch: int, dtype: DTypeLike, kind: Kind | None, most: int | None
+    ) -> Plan:
+        return decide(
+            self.manifest,
+            self.backend.traits,
+            height,
+            width,
+            base_bytes=self._process_bytes,
+            budget=self._budget,
+            steps=steps,
+            batch=batch,
+            depth=np.dtype(dtype).itemsize,
+            kind=kind,
+            most=most,
+        )
+
     def __call__(
         self,
         photo: Pixels | Sequence[Pixels],
@@ -85,6 +151,7 @@ class Enhancer:
         sampler: str = "ddim",
         seed: int | None = None,
         noise: NDArray[np.float32] | None = None,
+        plan: Plan | None = None,
     ) -> Any:
         """Brighten a photo, or a batch of photos of one size.
 
@@ -93,13 +160,17 @@ class Enhancer:
         sampler: ``ddim``, the published one, or ``dpmpp-2m`` (DPM-Solver++, second order).
         seed: of the noise x_T, default 0; every photo of a batch gets the same field, so that it comes out as it
         would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that) for a batch.
+        plan: one of :meth:`plan` for photos of this size (default: the one that it gives).
         Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
         """
         photos = _as_batch(photo)
         batch, height, width, _ = photos.shape
         x_t = self._noise(noise, seed, batch, height, width, alone=_is_single(photo))
+        count = self.manifest.num_inference_steps if steps is None else steps
+        if plan is not None and (plan.height, plan.width) != (height, width):
+            raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
         with self._lock:
-            pixels = self._run(photos, x_t, self.manifest.num_inference_steps if steps is None else steps, sampler)
+            pixels = self._run(photos, x_t, count, sampler, plan)
         if _is_single(photo):
             return pixels[0]
         return pixels if isinstance(photo, np.ndarray) else list(pixels)
@@ -119,7 +190,8 @@ class Enhancer:
         the result that is waited for. The other arguments are those of a call; all frames get the same noise.
         The host prepares a frame and makes the result of another while the engine works on the one between: results
         come faster than from single calls, and one frame later. At most two frames are in memory at once, with
-        buffers of their own, which go back when the iterator ends or is closed.
+        buffers of their own, which go back when the iterator ends or is closed. Frames that do not fit into the
+        memory budget whole are run one after the other as a call runs them.
 
         Other calls and streams may go on meanwhile, in any thread: they take turns frame by frame. ``timings`` are
         those of the frame yielded last; the waits between its parts are not in them.
@@ -135,11 +207,18 @@ class Enhancer:
             photo: Pixels = frame
             return photo
 
-        def open_slot(photo: Pixels) -> _Slot:
-            x_t = self._noise(noise, seed, 1, *photo.shape[:2], alone=True)
+        def open_slot(photo: Pixels) -> Slot:
+            height, width = photo.shape[:2]
+            x_t = self._noise(noise, seed, 1, height, width, alone=True)
             with self._lock:
                 self._check_open()
                 table = self._table(count, sampler)
+                try:
+                    plan = self.plan(width, height, steps=count, batch=_FRAMES, dtype=photo.dtype)
+                except InputError:
+                    plan = self.plan(width, height, steps=count, dtype=photo.dtype)
+                if plan.kind != "whole":
+                    return _PlannedSlot(self, x_t, count, sampler)
                 padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
                 return _Slot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
 
@@ -149,14 +228,58 @@ class Enhancer:
         if self._closed:
             raise EngineError("this enhancer was closed; open the package again.")
 
-    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str) -> Pixels:
+    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str, given: Plan | None) -> Pixels:
+        """By the plan, and by smaller ones where memory runs out and no plan was given."""
         self._check_open()
         table = self._table(steps, sampler)
+        batch, height, width, _ = photos.shape
+        plan = given or self.plan(width, height, steps=steps, batch=batch, dtype=photos.dtype)
+        self.why = "" if plan.kind == "whole" else str(plan)
+        while True:
+            try:
+                return self._run_plan(plan, photos, x_t, table)
+            except (OutOfMemoryError, MemoryError) as error:
+                reason = " ".join(str(error).split()) or "not enough memory"
+            self._drop_buffers()
+            smaller = None if given else self._smaller(plan, steps, batch, photos.dtype)
+            if smaller is None:
+                raise OutOfMemoryError(
+                    f"out of memory with the plan {plan} ({reason}); "
+                    + ("give none, and a smaller one is looked for." if given else "no smaller one is left: resize it.")
+                )
+            plan = smaller
+            self.why = f"out of memory ({reason}); then {plan}"
+            _log.warning(self.why)
+
+    def _run_plan(self, plan: Plan, photos: Pixels, x_t: NDArray[np.float32], table: Steps) -> Pixels:
+        if plan.kind != "whole":
+            self._programs.clear()  # what they keep was not planned for
+            pixels = np.empty_like(photos)
+            for photo, noise, result in zip(photos, x_t, pixels, strict=True):
+                if self._bounded is None or self._bounded[0] != plan:
+                    self._bounded = None
+                    self._bounded = plan, Bounded(self.backend, self.manifest, plan)
+                bounded = self._bounded[1]
+                result[...] = bounded.run(photo, noise, table)
+                self.timings, self.step_timings = bounded.timings, bounded.step_timings
+            return pixels
+        self._bounded = None
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         pad_ms = (perf_counter_ns() - started) / 1e6
         program = self._program(len(photos), *image.shape[2:])
         return self._pixels(program, program.run(image, x_t, table), photos, pad_ms)
+
+    def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
+        """The next plan that takes clearly less, or None."""
+        try:
+            return self._decide(plan.height, plan.width, steps, batch, dtype, None, int(_SMALLER * plan.photo_bytes))
+        except InputError:
+            return None
+
+    def _drop_buffers(self) -> None:
+        self._programs.clear()
+        self._bounded = None
 
     def _pixels(self, program: Program, output: NDArray[np.float32], photos: Pixels, pad_ms: float) -> Pixels:
         """The result for ``photos`` (their shape and dtype count) from the program's output."""
@@ -215,7 +338,7 @@ class Enhancer:
             if self._closed:
                 return
             self._closed = True
-            self._programs.clear()
+            self._drop_buffers()
             self._steps.clear()
             self.backend.close()
 
@@ -293,6 +416,31 @@ class _Slot:
 
     def settle(self) -> None:
         self._program.settle()
+
+
+class _PlannedSlot:
+    """One frame of a stream that is run as a call runs it."""
+
+    def __init__(self, enhancer: Enhancer, x_t: NDArray[np.float32], steps: int, sampler: str) -> None:
+        self._enhancer, self._x_t, self._steps, self._sampler = enhancer, x_t, steps, sampler
+        self._frame: Pixels
+        self._result: Pixels
+
+    def prepare(self, frame: Pixels) -> None:
+        self._frame = frame[None].copy()
+
+    def submit(self) -> None:
+        with self._enhancer._lock:
+            self._result = self._enhancer._run(self._frame, self._x_t, self._steps, self._sampler, None)
+
+    def collect(self) -> Pixels:
+        with self._enhancer._collecting:
+            self._enhancer._check_open()
+            photo: Pixels = self._result[0]
+        return photo
+
+    def settle(self) -> None:
+        pass
 
 
 def _is_single(photo: Any) -> bool:

@@ -19,3 +19,16 @@ class EngineError(DiffLLError, RuntimeError):
 
 class InputError(DiffLLError, ValueError):
     """An argument or a photo cannot be used: wrong type, shape, range, file or path."""
+
+
+class OutOfMemoryError(EngineError, MemoryError):
+    """An engine, or the host's part, did not get the memory that it asked for."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an engine library's exception says so: they have no class of their own for it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in text for word in _WORDS)
+
+
+_WORDS = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "out_of_memory", "cannot allocate")

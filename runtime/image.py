@@ -26,15 +26,20 @@ def reflect_indices(size: int, padded: int) -> NDArray[np.intp]:
     return np.minimum(place, 2 * (size - 1) - place)
 
 
-def to_tensor(photos: Pixels, multiple: int) -> NDArray[np.float32]:
+def to_tensor(photos: Pixels, multiple: int, *, top: int = 0, bottom: int | None = None) -> NDArray[np.float32]:
     """(B, H, W, 3) uint8 or uint16, RGB -> (B, 3, Hp, Wp) float32 in [0, 1], RGB.
 
     Hp and Wp are the next multiples of ``multiple``; padding goes to the right and the bottom (reflection).
+    top, bottom: only these rows of the padded photo.
     """
     _, height, width, _ = photos.shape
     rows, columns = padded_size(height, multiple), padded_size(width, multiple)
-    if rows != height:
-        photos = photos.take(reflect_indices(height, rows), axis=1)
+    bottom = rows if bottom is None else bottom
+    photos = (
+        photos[:, top : min(bottom, height)]
+        if bottom <= height
+        else photos.take(reflect_indices(height, rows)[top:bottom], axis=1)
+    )
     if columns != width:
         photos = photos.take(reflect_indices(width, columns), axis=2)
     planes = np.ascontiguousarray(photos.transpose(0, 3, 1, 2), dtype=np.float32)

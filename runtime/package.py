@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,6 +31,7 @@ DType = Literal["float32", "float16", "bfloat16", "int32"]
 _MANIFEST_LIMIT = 1 << 20
 _FILE_LIMIT = 1 << 31
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_COEFFICIENT_LIMIT = 1e18
 _SIZE = re.compile(r"batch|(?:height|width)(?:/[1-9][0-9]{0,2})?")
 
 
@@ -69,6 +70,35 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Polynomial:
+    """constant + per_row*H + per_pixel*H*W + per_pixel_squared*(H*W)^2, for a padded photo of H x W pixels."""
+
+    constant: float
+    per_row: float
+    per_pixel: float
+    per_pixel_squared: float
+
+    def at(self, height: int, width: int) -> int:
+        """The value for one padded photo of this size in pixels, rounded."""
+        pixels = height * width
+        value = self.constant + self.per_row * height + self.per_pixel * pixels
+        return round(value + self.per_pixel_squared * pixels**2)
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage costs for one padded photo.
+
+    flop: 2 x multiply-adds of the network's convolutions and matrix products. live_bytes: the largest set of its
+    graph's tensors that is needed at once, inputs and outputs included. weight_bytes: the graph's constants.
+    """
+
+    flop: Polynomial
+    live_bytes: Polynomial
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a program in any language needs to run the package. ``docs/package.md`` explains every field."""
 
@@ -80,6 +110,7 @@ class Manifest:
     betas: tuple[float, ...]
     alphas_cumprod: tuple[float, ...]
     stages: tuple[Stage, ...]
+    cost: Mapping[str, StageCost]
     files: Mapping[str, tuple[str, int]]
     provenance: Mapping[str, Any]
 
@@ -102,6 +133,7 @@ class Manifest:
                 "alphas_cumprod": list(self.alphas_cumprod),
             },
             "stages": [asdict(stage) for stage in self.stages],
+            "cost": {name: asdict(cost) for name, cost in self.cost.items()},
             "files": {name: {"sha256": digest, "bytes": size} for name, (digest, size) in self.files.items()},
             "provenance": dict(self.provenance),
         }
@@ -215,7 +247,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
             f"{where}: format version {show(version)}; this runtime reads {FORMAT_VERSION}. Update the runtime"
             f"{'' if version > FORMAT_VERSION else ' or build the package again'}."
         )
-    image, schedule = top.child("image"), top.child("schedule")
+    image, schedule, costs = top.child("image"), top.child("schedule"), top.child("cost")
     for key, value in IMAGE_RULES.items():
         image.expect(key, value)
     schedule.expect("eta", 0.0)
@@ -238,6 +270,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
         betas=schedule.floats("betas", total),
         alphas_cumprod=schedule.floats("alphas_cumprod", total),
         stages=tuple(_stage(entry) for entry in top.items("stages")),
+        cost={},  # below, once the stages are known to be sound
         files=files,
         provenance=top.get("provenance", dict),
     )
@@ -263,6 +296,8 @@ def _parse(path: Path, content: bytes) -> Manifest:
     for name in (*(stage.file for stage in manifest.stages), GOLDEN, CERTIFICATE):
         if name not in files:
             raise PackageError(f"{where}: {show(name)} is used but not listed in 'files'; build the package again.")
+    manifest = replace(manifest, cost={name: _cost(costs.child(name)) for name in expected})
+    costs.finish()
     return manifest
 
 
@@ -283,6 +318,23 @@ def _stage(entry: Fields) -> Stage:
     )
     entry.finish()
     return stage
+
+
+def _cost(entry: Fields) -> StageCost:
+    cost = StageCost(
+        _polynomial(entry.child("flop")),
+        _polynomial(entry.child("live_bytes")),
+        entry.number("weight_bytes", 0, _FILE_LIMIT),
+    )
+    entry.finish()
+    return cost
+
+
+def _polynomial(entry: Fields) -> Polynomial:
+    keys = ("constant", "per_row", "per_pixel", "per_pixel_squared")
+    found = Polynomial(*(entry.amount(key, _COEFFICIENT_LIMIT) for key in keys))
+    entry.finish()
+    return found
 
 
 def _tensor(entry: Fields) -> TensorSpec:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import Backend, Call, Job, Part
+from .backends.base import PLAIN, Backend, Call, Form, Job, Part
 from .package import Manifest, TensorSpec
 from .sampler import StepTable
 
 _JOBS_KEPT = 4  # of different steps tables, a shape
-_LOOP = "denoiser"
+LOOP = "denoiser"
 
 
 class Steps:
@@ -23,7 +23,9 @@ class Steps:
     so that the loop uploads nothing."""
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, table: StepTable) -> None:
-        specs = manifest.stage(_LOOP).tensors
+        specs = manifest.stage(LOOP).tensors
+        self.multistep = bool(table.coefficients[:, 2:].any())
+        """Whether the sampler uses its history."""
         self.rows: list[tuple[Any, Any]] = []
         for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True):
             row = []
@@ -34,11 +36,58 @@ class Steps:
             self.rows.append((row[0], row[1]))
 
 
+class Loop:
+    """The sampling loop for one shape: x_cond, and two buffers each for x_t and the sampler's history, which it
+    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. form: of
+    the denoiser."""
+
+    def __init__(
+        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, form: Form = PLAIN
+    ) -> None:
+        self._backend, self._form = backend, form
+        specs = manifest.stage(LOOP).tensors
+
+        def buffer(name: str) -> Any:
+            return backend.buffer(specs[name], specs[name].resolve(batch, height, width))
+
+        self.x_cond = buffer("x_cond")
+        self.x = (buffer("x_t"), buffer("x_next"))
+        """x_T goes into the first; ``x[len(steps.rows) % 2]`` is x_0."""
+        self.history = (buffer("history"), buffer("history_next"))
+
+    def parts(self, steps: Steps) -> list[Part]:
+        """All steps, one after the other."""
+        last = len(steps.rows) - 1
+        return [
+            # Nothing came before the first step. Its factor is 0, but 0 times whatever an old buffer holds may
+            # be NaN, so the first step is given the noise, which is finite.
+            Part(LOOP, self._step(index, row, self.history[index % 2] if index else self.x[0], last=index == last))
+            for index, row in enumerate(steps.rows)
+        ]
+
+    def step(self, row: tuple[Any, Any], *, last: bool) -> Part:
+        """One step alone, from ``x[0]`` and ``history[0]`` to ``x[1]`` and ``history[1]``."""
+        return Part(LOOP, self._step(0, row, self.history[0], last=last))
+
+    def _step(self, index: int, row: tuple[Any, Any], history: Any, *, last: bool) -> Call:
+        now, then = index % 2, (index + 1) % 2
+        tensors: Mapping[str, Any] = {
+            "x_t": self.x[now],
+            "x_cond": self.x_cond,
+            "history": history,
+            "timestep": row[0],
+            "coefficients": row[1],
+            "x_next": self.x[then],
+            "history_next": self.history[then],
+        }
+        return self._backend.bind(LOOP, tensors, last=last, form=self._form)
+
+
 class Program:
     """All calls for a batch of padded photos of one size.
 
-    dwt -> hfrm0 .. hfrm(K-1) -> denoiser S times -> idwt. x_t and the sampler's history alternate between two
-    buffers each; everything else is written once. The backend gets the whole sequence at once, one a steps table.
+    dwt -> hfrm0 .. hfrm(K-1) -> denoiser S times -> idwt. Everything but the loop's buffers is written once. The
+    backend gets the whole sequence at once, one a steps table.
     """
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
@@ -56,17 +105,17 @@ class Program:
         def buffer(name: str) -> Any:
             return backend.buffer(specs[name], specs[name].resolve(batch, height, width))
 
-        self._image, self._x_cond, self._output = buffer("image"), buffer("x_cond"), buffer("image")
+        self._loop = Loop(backend, manifest, batch, height, width)
+        self._image, self._output = buffer("image"), buffer("image")
         details = {f"details{k}": buffer(f"details{k}") for k in levels}
         restored = {f"restored{k}": buffer(f"restored{k}") for k in levels}
-        self._x = (buffer("x_t"), buffer("x_next"))
-        self._history = (buffer("history"), buffer("history_next"))
-        self._before = [Part("dwt", backend.bind("dwt", {"image": self._image, "x_cond": self._x_cond, **details}))]
+        split = {"image": self._image, "x_cond": self._loop.x_cond, **details}
+        self._before = [Part("dwt", backend.bind("dwt", split))]
         for k in levels:
             tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
             self._before.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors), aside=True))
         self._after = [
-            Part("idwt", backend.bind("idwt", {"x_0": x, **restored, "image": self._output})) for x in self._x
+            Part("idwt", backend.bind("idwt", {"x_0": x, **restored, "image": self._output})) for x in self._loop.x
         ]
         self._jobs: OrderedDict[Steps, Job] = OrderedDict()
         self._running: Job | None = None
@@ -77,26 +126,10 @@ class Program:
         if job is None:
             while len(self._jobs) >= _JOBS_KEPT:
                 self._jobs.popitem(last=False)
-            last = len(steps.rows) - 1
-            loop = [Part(_LOOP, self._step(index, *row, last=index == last)) for index, row in enumerate(steps.rows)]
-            job = self._backend.sequence([*self._before, *loop, self._after[len(steps.rows) % 2]])
+            after = self._after[len(steps.rows) % 2]
+            job = self._backend.sequence([*self._before, *self._loop.parts(steps), after])
         self._jobs[steps] = job
         return job
-
-    def _step(self, index: int, timestep: Any, coefficients: Any, *, last: bool) -> Call:
-        now, then = index % 2, (index + 1) % 2
-        tensors: Mapping[str, Any] = {
-            "x_t": self._x[now],
-            "x_cond": self._x_cond,
-            # Nothing came before the first step. Its factor is 0, but 0 times whatever an old buffer holds may
-            # be NaN, so the first step is given the noise, which is finite.
-            "history": self._history[now] if index else self._x[0],
-            "timestep": timestep,
-            "coefficients": coefficients,
-            "x_next": self._x[then],
-            "history_next": self._history[then],
-        }
-        return self._backend.bind(_LOOP, tensors, last=last)
 
     def submit(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps) -> None:
         """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T; both may be changed afterwards.
@@ -105,7 +138,7 @@ class Program:
         job = self._job(steps)
         started = perf_counter_ns()
         self._backend.upload(self._image, image)
-        self._backend.upload(self._x[0], noise)
+        self._backend.upload(self._loop.x[0], noise)
         self._upload_ms = (perf_counter_ns() - started) / 1e6
         self._running = job
         job.submit()
@@ -123,7 +156,7 @@ class Program:
         for name, milliseconds in times:
             timings[name] = timings.get(name, 0.0) + milliseconds
         self.timings = {**timings, "download": download_ms}
-        self.step_timings = [milliseconds for name, milliseconds in times if name == _LOOP]
+        self.step_timings = [milliseconds for name, milliseconds in times if name == LOOP]
         return output
 
     def settle(self) -> None:

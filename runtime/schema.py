@@ -42,6 +42,12 @@ class Fields:
             raise self._wrong(key, f"{low} to {high} wanted")
         return value
 
+    def amount(self, key: str, high: float) -> float:
+        value = self.get(key, float)
+        if not 0 <= value <= high:  # false for a nan too
+            raise self._wrong(key, f"0 to {high:g} wanted")
+        return value
+
     def choice(self, key: str, choices: Sequence[Any]) -> Any:
         value = self.get(key, str)
         if value not in choices:

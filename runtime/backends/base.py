@@ -35,6 +35,38 @@ class Part:
     aside: bool = False
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What planning has to know of a backend. Memory is measured (``docs/memory.md``), for float32.
+
+    live, live_lean: how often the engine holds what is live in the denoiser at once (``StageCost.live_bytes``), as
+    it runs by itself and in a lean form; live_lean is None where it has none. live_rest: the same of the other stages.
+    weights: how often it holds the weights of another form of the denoiser. keeps: scratch memory of one stage is not
+    given back for another. key_stride: whether attention may see a part of the keys only. device: the engine's memory
+    is not the host's.
+    """
+
+    live: float
+    live_rest: float
+    weights: float
+    live_lean: float | None = None
+    keeps: bool = False
+    key_stride: bool = False
+    device: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a stage is run where it can be run in several ways. key_stride: attention sees every so-many-th row and
+    column of keys and values. lean: slower, in less memory."""
+
+    key_stride: int = 1
+    lean: bool = False
+
+
+PLAIN = Form()
+
+
 class Job(Protocol):
     """The parts of one photo, to be run again and again on the same buffers."""
 
@@ -56,6 +88,7 @@ class Backend(Protocol[Buffer]):
     """
 
     name: str
+    traits: Traits
     why: str
     """What ``auto`` found when it chose this one, or why this one runs as it does; empty where there is nothing to
     say."""
@@ -75,10 +108,11 @@ class Backend(Protocol[Buffer]):
         arrive as float32. Comes after the ``wait`` of the job that wrote it."""
         ...
 
-    def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True, form: Form = PLAIN) -> Call:
         """A call that runs ``stage`` on these buffers, inputs and outputs by name, whenever it is called.
 
         last: no other call of this stage follows for this photo, so scratch memory may be given back after it.
+        form: another than the plain one only for the denoiser, and where ``traits`` has it.
         The call keeps its buffers alive. Outputs never share a buffer with an input. A call may return before its
         work is done (a device runs calls in order). Raises EngineError from here or from the call.
         """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import BackendUnavailableError, EngineError
+from ..errors import BackendUnavailableError, EngineError, OutOfMemoryError
 from ..gpu import current_gpu
 
 
@@ -52,7 +52,8 @@ def check(result: tuple[Any, ...]) -> Any:
             if name == _MEMORY
             else "open the package in a new process; if it fails there too, run the doctor (`-m runtime.doctor`)"
         )
-        raise EngineError(f"CUDA says {name} ({text}): {cure}.")
+        failure = OutOfMemoryError if name == _MEMORY else EngineError
+        raise failure(f"CUDA says {name} ({text}): {cure}.")
     return values[0] if values else None
 
 

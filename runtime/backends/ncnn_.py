@@ -18,7 +18,7 @@ from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError
 from ..package import Package, Precision, TensorSpec
 from ..threads import default_environment, usable_cores
-from .base import Call, Job, Part, in_order
+from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 # The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
 # own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
@@ -66,6 +66,7 @@ class NcnnBackend:
     """One net a stage. Buffers are numpy arrays."""
 
     name = "ncnn"
+    traits = Traits(live=2.0, live_rest=2.0, weights=2.0)
     why = ""
 
     def __init__(self, package: Package, device: int) -> None:
@@ -92,7 +93,7 @@ class NcnnBackend:
     def download(self, buffer: Array) -> Array:
         return buffer
 
-    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         if stage == "dwt":
             return self._dwt(tensors)
         if stage == "idwt":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..package import Package, TensorSpec
-from .base import Call, Job, Part, in_order
+from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 
 def open_backend(package: Package, providers: Sequence[str] | None) -> NullBackend:
@@ -21,6 +21,7 @@ class NullBackend:
     its parts in ``sequences``."""
 
     name = "null"
+    traits = Traits(live=1.0, live_rest=1.0, weights=1.0, live_lean=0.5, key_stride=True)
     why = ""
 
     def __init__(self, package: Package) -> None:
@@ -39,7 +40,7 @@ class NullBackend:
     def download(self, buffer: NDArray[Any]) -> NDArray[Any]:
         return buffer
 
-    def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True, form: Form = PLAIN) -> Call:
         addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
         return lambda: self.calls.append((stage, addresses))
 

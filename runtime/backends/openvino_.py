@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine_cache import Engine, EngineCache
-from ..errors import BackendUnavailableError, EngineError, InputError
+from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
 from ..graph_guard import check_graph
+from ..key_stride import with_key_stride
 from ..package import Package, Precision, Stage, TensorSpec
 from ..threads import usable_cores
-from .base import Call, Job, Part, in_order
+from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 try:
     import openvino as ov
@@ -48,6 +49,7 @@ class OpenVinoBackend:
     """One compiled model and one infer request a stage; a call points the request at its tensors and runs it."""
 
     name = "openvino"
+    traits = Traits(live=1.5, live_rest=1.5, weights=4.0, keeps=True, key_stride=True)
     why = ""
 
     def __init__(self, package: Package, devices: Sequence[str]) -> None:
@@ -55,6 +57,8 @@ class OpenVinoBackend:
         core = open_core(device, precision)
         config = cpu_config(precision) if device == CPU else {}
         engines = _engines(package, core) if device == CPU else {}
+        self._compile = (core, package, device, config)
+        self._other: tuple[Form, ov.InferRequest] | None = None
         self._requests = {
             stage.name: _request(core, package, stage, device, config, engines.get(stage.name))
             for stage in package.manifest.stages
@@ -75,8 +79,8 @@ class OpenVinoBackend:
         array = buffer.array
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
-    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True) -> Call:
-        request = self._requests[stage]
+    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+        request = self._requests[stage] if form == PLAIN else self._in_form(stage, form)
         bound = dict(tensors)
 
         def call() -> None:
@@ -86,17 +90,28 @@ class OpenVinoBackend:
                 request.infer()
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:300]
-                raise EngineError(
+                failure = OutOfMemoryError if out_of_memory(error) else EngineError
+                raise failure(
                     f"openvino could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
                 ) from error
 
         return call
+
+    def _in_form(self, stage: str, form: Form) -> ov.InferRequest:
+        """A second model, compiled now, with weights of its own; one, of the form asked for last, is kept."""
+        if self._other is None or self._other[0] != form:
+            self._other = None
+            core, package, device, config = self._compile
+            opened = _request(core, package, package.manifest.stage(stage), device, config, None, form.key_stride)
+            self._other = (form, opened)
+        return self._other[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return in_order(parts)
 
     def close(self) -> None:
         self._requests.clear()
+        self._other = None
 
 
 def open_core(device: str, precision: Precision) -> ov.Core:
@@ -152,7 +167,13 @@ def _engines(package: Package, core: ov.Core) -> dict[str, Engine]:
 
 
 def _request(
-    core: ov.Core, package: Package, stage: Stage, device: str, config: dict[str, Any], engine: Engine | None
+    core: ov.Core,
+    package: Package,
+    stage: Stage,
+    device: str,
+    config: dict[str, Any],
+    engine: Engine | None,
+    key_stride: int = 1,
 ) -> ov.InferRequest:
     if engine is not None:
         if ENGINE not in engine.files:
@@ -165,6 +186,8 @@ def _request(
     where = package.path / stage.file
     graph = package.read(stage.file)
     check_graph(graph, str(where))
+    if key_stride != 1:
+        graph = with_key_stride(graph, key_stride, str(where))
     try:
         model = core.read_model(graph)
         return core.compile_model(model, device, config).create_infer_request()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..package import Package, TensorSpec
 from . import cuda
-from .base import Job, Part
+from .base import PLAIN, Form, Job, Part, Traits
 from .trt_engines import Engines
 from .trt_job import Lane, StageCall, TrtJob
 from .trt_library import Library
@@ -34,6 +34,8 @@ class DeviceTensor:
 
 class TensorRTBackend:
     """Work goes to the GPU's streams and runs there in order: main, aside (the HFRMs), one for each way of copying."""
+
+    traits = Traits(live=1.0, live_rest=1.0, weights=2.0, device=True)
 
     def __init__(self, package: Package, library: Library) -> None:
         cuda.require_device()
@@ -61,7 +63,9 @@ class TensorRTBackend:
         copied.synchronize()
         return staging.astype(np.float32, copy=False) if staging.dtype.kind == "f" else staging
 
-    def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True) -> StageCall:
+    def bind(
+        self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
+    ) -> StageCall:
         spec = self._manifest.stage(stage)
         context = self._engines.context(spec, {one.name: tensors[one.name].shape for one in spec.inputs})
         addresses = {name: tensor.memory.address for name, tensor in tensors.items()}

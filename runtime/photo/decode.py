@@ -7,6 +7,7 @@ The plugin classes are used instead of ``Image.open``: they give the size of any
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,15 +33,21 @@ _SIGNATURES = (
 _OTHERS = ((b"GIF8", "a GIF"), (b"8BPS", "a Photoshop file"), (b"%PDF", "a PDF"), (b"\0\0\0\x0cjP", "a JPEG 2000"))
 
 
-def decode(file: BinaryIO, path: Path, *, max_pixels: int) -> Photo:
-    """Decode ``file``, open for reading at its start; ``path`` is for messages. Raises InputError only."""
+Check = Callable[[int, int, int], object]
+
+
+def decode(file: BinaryIO, path: Path, *, max_pixels: int, check: Check | None = None) -> Photo:
+    """Decode ``file``, open for reading at its start; ``path`` is for messages. Raises InputError only.
+
+    check: see ``read_photo``.
+    """
     try:
         head = file.read(32)
         kind = _format(head, path)
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _decode(file, path, head, kind, max_pixels)
+            return _decode(file, path, head, kind, max_pixels, check)
     except InputError:
         raise
     except MemoryError:
@@ -53,7 +60,7 @@ def decode(file: BinaryIO, path: Path, *, max_pixels: int) -> Photo:
         ) from error
 
 
-def _decode(file: BinaryIO, path: Path, head: bytes, kind: str, max_pixels: int) -> Photo:
+def _decode(file: BinaryIO, path: Path, head: bytes, kind: str, max_pixels: int, check: Check | None) -> Photo:
     depth = 8
     if kind == "PNG":
         depth = head[24]
@@ -66,6 +73,11 @@ def _decode(file: BinaryIO, path: Path, head: bytes, kind: str, max_pixels: int)
     _check_size(image.size, path, max_pixels)
     if getattr(image, "is_animated", False):
         raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
+    if check is not None:
+        try:
+            check(*image.size, 16 if depth == 16 else 8)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     profile = image.info.get("icc_profile")
     samples: NDArray[Any]

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
 from .photo import Photo
 
 
-def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000) -> Photo:
+def read_photo(
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = 100_000_000,
+    check: Callable[[int, int, int], object] | None = None,
+) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP or BMP file, told by its content and not by its name.
 
     Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8.
-    ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked before decoding.
+    ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked before decoding. ``check`` is called
+    before decoding too, with width, height and bits a sample (8 or 16); what it raises as InputError goes on with
+    the path in front.
 
     Raises InputError, with the path and what to do, for every file that cannot be used: missing, a
     folder, unreadable, empty, another format, too large, damaged or cut short, with several pictures,
@@ -32,7 +40,7 @@ def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000) -
                 from .decode import decode
             except ImportError as error:
                 raise InputError(f"cannot read {path}: {error}; run: pip install pillow") from error
-            return decode(file, path, max_pixels=max_pixels)
+            return decode(file, path, max_pixels=max_pixels, check=check)
     except InputError:
         raise
     except FileNotFoundError:

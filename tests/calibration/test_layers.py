@@ -99,6 +99,12 @@ def test_the_tiny_network(tiny_package):
     assert not [name for name in hfrm if "attention" in name or "head" in name or "tail" in name]
 
 
+def test_what_makes_queries_and_keys_of_an_attention_inside_an_if(tiny_package):
+    model = load_graph((tiny_package / "denoiser.onnx").read_bytes())
+    left_out = set(names(model)) - set(names(model, attention=False))
+    assert {name.rpartition(".")[2] for name in left_out} == {"q", "k", "v"}
+
+
 def test_probed_graphs_give_more_and_the_same(tiny_package):
     model = load_graph((tiny_package / "hfrm0.onnx").read_bytes())
     layers = find_layers(model, attention=False)

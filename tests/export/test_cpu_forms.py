@@ -13,7 +13,8 @@ from export.checkpoint import load_checkpoint
 from export.cpu_forms import GROUP_NORM, cpu_forms, restore
 from export.graphs import stage_graphs
 from export.ncnn_param import finish
-from export.tensorrt_builder import CPU_FORMS
+from export.query_blocks import ATTENTION
+from export.tensorrt_builder import FORMS
 from export.trace import trace
 from runtime.package import Package
 
@@ -100,7 +101,7 @@ def test_other_graphs_are_left_alone(tiny_package):
 def test_fp32_packages_hold_them_and_half_precision_does_not(tiny_package, half_package):
     """OpenVINO runs GroupNormalization faster in bfloat16 (82 against 85 ms a full-size step); TensorRT reads it."""
     assert GROUP_NORM.encode() in Package.open(tiny_package).read("denoiser.onnx")
-    assert GROUP_NORM.encode() == CPU_FORMS
+    assert (GROUP_NORM.encode(), ATTENTION.encode()) == FORMS
     assert kinds(Package.open(half_package("fp16")).read("denoiser.onnx"))["GroupNormalization"] > 5
 
 

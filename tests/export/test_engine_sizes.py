@@ -12,6 +12,7 @@ from export.checkpoint import load_checkpoint
 from export.graphs import stage_graphs
 from export.model import Architecture, DiffLL
 from export.profiles import profile, size_range
+from export.query_blocks import query_blocks
 from export.samples import bundled_checkpoint
 from export.tensorrt_builder import Options, TensorRTBuilder
 from export.trace import trace
@@ -37,6 +38,8 @@ def build(name: str, precision: str, stages: set[str], traced: Path | None, tmp_
     for graph in stage_graphs(network(name), precision):
         if graph.name in stages:
             content = (traced / f"{graph.name}.onnx").read_bytes() if traced else trace(graph, 32)
+            if graph.name == "denoiser" and not traced:  # as a package has it
+                content = query_blocks(content)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
             files, report = builder.build(content, profile(stage, SIZES, 1), tmp_path / "timing.cache")
             assert len(files["engine.plan"]) == report["engine_bytes"] > 100_000

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from export.cpu_forms import restore
 from export.emulate import emulate_bf16
 from runtime import Enhancer, InputError
 from runtime.package import Package
@@ -16,9 +18,9 @@ HALF = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 PRECISIONS = pytest.mark.parametrize("precision", ["fp16", "bf16"])
 
 
-def typed(path):
-    """(graph, tensor name -> element type) of an ONNX file."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+def typed(model):
+    """(graph, tensor name -> element type) of an ONNX file or model."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(model) if isinstance(model, Path) else model)
     graph = model.graph
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
     return graph, types | {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -27,7 +29,8 @@ def typed(path):
 @PRECISIONS
 def test_convolutions_and_attention_are_in_half_precision(half_package, precision):
     for stage in ("hfrm0", "denoiser"):
-        graph, types = typed(half_package(precision) / f"{stage}.onnx")
+        model = onnx.load_from_string(restore((half_package(precision) / f"{stage}.onnx").read_bytes()))
+        graph, types = typed(model)
         convolutions = [node for node in graph.node if node.op_type == "Conv"]
         assert len(convolutions) > 20
         assert {types[name] for node in convolutions for name in node.input} == {HALF[precision]}

@@ -206,7 +206,7 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     path.mkdir()
     stages = tuple(Stage(name, f"{name}.onnx", (), ()) for name in ("dwt", "denoiser", "idwt"))
     files = {stage.file: (stage.name.ljust(64, "0"), 1) for stage in stages}
-    package = Package(path, Manifest("fp32", 1, 2, 1, 1, (0.0,), (1.0,), stages, files, {}))
+    package = Package(path, Manifest("fp32", 1, 2, 1, 1, (0.0,), (1.0,), stages, {}, files, {}))
     assert [check.verdict for check in doctor.check_engines(package, RTX, versions)] == ["absent"]
 
     def store(library: str, stage: str = "dwt", command: str = "", gpu: str = f"{RTX.name}, 8.9") -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -127,6 +126,9 @@ OBJECTS = {
     "stages[].inputs[]": ("stages", 3, "inputs", 4),
     "stages[].outputs[]": ("stages", 0, "outputs", 1),
     "files.*": ("files", "golden.npz"),
+    "cost": ("cost",),
+    "cost.*": ("cost", "denoiser"),
+    "cost.*.*": ("cost", "idwt", "live_bytes"),
 }
 
 
@@ -142,7 +144,9 @@ def test_every_kind_of_object_was_tried(content: Any) -> None:
     for path in [(), *nodes(content)]:
         if isinstance(at(content, path), dict) and path[:1] != ("provenance",) and path != ("files",):
             kind = ".".join("[]" if isinstance(key, int) else key for key in path).replace(".[]", "[]")
-            kinds.add(re.sub(r"^files\..*", "files.*", kind))
+            if path[:1] in (("files",), ("cost",)):
+                kind = ".".join((kind.partition(".")[0], *"*" * (len(path) - 1)))
+            kinds.add(kind)
     assert kinds == set(OBJECTS)
 
 
@@ -219,6 +223,12 @@ BAD_VALUES: list[tuple[Path_, Any]] = [
     (("files", "dwt.onnx", "sha256"), "x" * 100_000),
     (("files", "dwt.onnx", "bytes"), -1),
     (("files", "dwt.onnx", "bytes"), 2**31 + 1),
+    (("cost", "dwt", "weight_bytes"), -1),
+    (("cost", "dwt", "weight_bytes"), 2**31 + 1),
+    (("cost", "denoiser", "flop", "per_pixel"), -1.0),
+    (("cost", "denoiser", "flop", "per_pixel"), float("inf")),
+    (("cost", "idwt", "live_bytes", "constant"), float("nan")),
+    (("cost", "idwt", "live_bytes", "per_pixel_squared"), 1e19),
     (("stages", 0, "inputs", 0, "name"), "photo"),
     (("stages", 0, "inputs", 0, "name"), "x" * 100_000),
     (("stages", 0, "outputs", 0, "name"), "details0"),

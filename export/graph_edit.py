@@ -1,0 +1,34 @@
+"""A graph with other nodes, its constants kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+
+def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
+    """``model`` with these nodes; ``added`` constants replace those of their name; what nothing reads is left out."""
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.value_info[:]  # names tensors that are gone
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
+    read = {name for node in kept for name in inputs(node)}
+    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """What ``node`` reads, and what the nodes of its subgraphs read."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from inputs(inner)
