@@ -13,10 +13,11 @@ from typing import Any
 import runtime.errors
 from export.graph_cost import GraphCost, package_costs, photo_bytes
 from runtime.errors import DiffLLError
+from runtime.memory import free_memory_bytes
 from runtime.progress import Progress
 
 from . import describe
-from .machine import fingerprint, free_memory_bytes, moment
+from .machine import fingerprint, moment
 from .measure import Bench, Measurement, groups
 from .photos import Photos
 from .plan import Config

@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any
@@ -271,11 +272,11 @@ class Enhancer:
         return self._pixels(program, program.run(image, x_t, table), photos, pad_ms)
 
     def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
-        """The next plan that takes clearly less, or None."""
-        try:
-            return self._decide(plan.height, plan.width, steps, batch, dtype, None, int(_SMALLER * plan.photo_bytes))
-        except InputError:
-            return None
+        """The next plan that takes clearly less, or the next that takes less at all, or None."""
+        for most in (int(_SMALLER * plan.photo_bytes), plan.photo_bytes - 1):
+            with suppress(InputError):
+                return self._decide(plan.height, plan.width, steps, batch, dtype, None, most)
+        return None
 
     def _drop_buffers(self) -> None:
         self._programs.clear()

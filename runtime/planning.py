@@ -143,7 +143,8 @@ class _Model:
 
     def plans(self, kind: Kind | None) -> Iterator[Plan]:
         """From the one that is wanted most to the one that takes least."""
-        stride = self.key_stride(self.rows, self.columns) if self.traits.key_stride else 1
+        # who asks for strips by name asks for the picture of the whole
+        stride = self.key_stride(self.rows, self.columns) if self.traits.key_stride and kind is None else 1
         if kind == "whole" or (kind is None and stride == 1):
             yield self.whole()
         if kind in (None, "strips"):

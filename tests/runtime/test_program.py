@@ -108,7 +108,7 @@ def test_submit_takes_what_it_needs_and_collect_gives_the_output(enhancer, progr
     assert [name for name, _ in enhancer.backend.calls] == ["dwt", "hfrm0", "hfrm1", *["denoiser"] * 4, "idwt"]
     image[:], noise[:] = 7, 7
     assert (program._image == 0.25).all()
-    assert (program._x[0] == 1).all()
+    assert (program._loop.x[0] == 1).all()
     program._output[:] = 0.5
     assert (program.collect() == 0.5).all()
     assert list(program.timings) == ["upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download"]
