@@ -65,6 +65,7 @@ def measured(record: Record, one: Measurement, run: Mapping[str, Any], needed: i
     return record | {
         "runs": one.opening["runs"],
         "why": one.opening["why"],
+        "plan": one.opening["plan"],
         "run": dict(run),
         "latency_ms": times,
         "rounds_ms": one.rounds,

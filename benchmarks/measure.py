@@ -123,6 +123,7 @@ class Bench:
         one.opening = worker.ask("open", job=job, photo=str(self.photo(config)))
         first = worker.ask("run", limit, count=1, save=str(picture))
         one.first_photo_ms, one.warm_up_photos, one.picture = first["ms"][0], 1, picture
+        one.opening["plan"] = first["plan"]
         if one.first_photo_ms < _SLOW_MS or limit:
             warm = worker.ask("run", count=1, save="")
             one.warm_up_photos = 2

@@ -21,7 +21,7 @@ class NaiveRunner:
     """``stages``: one ``session.run`` a stage and step, DDIM in numpy between them. ``unrolled``: one graph with the
     whole loop. Every tensor between two runs is a numpy array on the host."""
 
-    name, why = "onnxruntime", ""
+    name, why, plan = "onnxruntime", "", ""
 
     def __init__(self, job: Job) -> None:
         ort.set_default_logger_severity(3)

@@ -18,7 +18,7 @@ class PyTorchRunner:
     """Eager mode in float32, eager mode under autocast, or with the UNet compiled by ``torch.compile`` (the first
     photo compiles). On the GPU where this build of torch sees one, else on the CPU."""
 
-    why = ""
+    why = plan = ""
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(usable_cores())

@@ -35,12 +35,14 @@ class Job:
 class Runner(Protocol):
     """Something opened that brightens photos.
 
-    name: what really runs (``auto`` chose a backend). why: of ``auto``, else "".
+    name: what really runs (``auto`` chose a backend). why: of ``auto``, else "". plan: how the last photo was run
+    where that was not whole, else "".
     stages: milliseconds of the last photo, by part, in running order. step_ms: of each denoiser step, where told.
     """
 
     name: str
     why: str
+    plan: str
     stages: dict[str, float]
     step_ms: list[float]
 
@@ -73,12 +75,14 @@ class PackageRunner:
         )
         self._steps, self._sampler = job.steps, job.sampler
         self.name, self.why = self._enhancer.backend.name, self._enhancer.backend.why
+        self.plan = ""
         self.stages: dict[str, float] = {}
         self.step_ms: list[float] = []
 
     def run(self, photo: Photo) -> Photo:
         bright: Photo = self._enhancer(photo, steps=self._steps, sampler=self._sampler, seed=SEED)
         self.stages, self.step_ms = self._enhancer.timings, self._enhancer.step_timings
+        self.plan = self._enhancer.why
         return bright
 
 

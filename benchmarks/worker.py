@@ -60,7 +60,7 @@ class Worker:
             steps.append(self._runner.step_ms)
         if save:
             np.save(save, picture)
-        return {"ms": times, "stages": stages, "steps": steps}
+        return {"ms": times, "stages": stages, "steps": steps, "plan": self._runner.plan}
 
     def settle(self) -> dict[str, Any]:
         """The device's peak since the opening. From here on it is not sampled: nothing runs beside what is timed."""

@@ -26,6 +26,7 @@ def stage_cost(content: bytes, stage: Stage, pad_multiple: int, where: str) -> S
     return StageCost(
         flop=fit(sizes, [one.flop for one in counts]),
         live_bytes=fit(sizes, [one.live_bytes for one in counts]),
+        plain_live_bytes=fit(sizes, [one.plain_live_bytes for one in counts]),
         weight_bytes=counts[0].weight_bytes,
     )
 

@@ -24,10 +24,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 @dataclass(frozen=True)
 class GraphCost:
     """flop: 2 x multiply-adds of Conv, ConvTranspose, MatMul and Gemm. live_bytes: the largest set of tensors that is
-    needed at once, inputs and outputs included. weight_bytes: the constants."""
+    needed at once, inputs and outputs included; plain_live_bytes: with attention in its plain form. weight_bytes: the
+    constants."""
 
     flop: int
     live_bytes: int
+    plain_live_bytes: int
     weight_bytes: int
 
 
@@ -69,7 +71,8 @@ def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], 
     for height, width in sizes:
         cost = graph_cost(_sized(content, stage, height, width), where)
         if plain != content:
-            cost = replace(cost, flop=graph_cost(_sized(plain, stage, height, width), where).flop)
+            other = graph_cost(_sized(plain, stage, height, width), where)
+            cost = replace(cost, flop=other.flop, plain_live_bytes=other.live_bytes)
         costs.append(cost)
     return costs
 
@@ -97,7 +100,8 @@ def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
     for attention in attentions:
         _block_sizes(attention, queries_of(model), shapes, sizes)
-    return GraphCost(flop, _live_bytes(model, inputs, sizes), weight_bytes)
+    live_bytes = _live_bytes(model, inputs, sizes)
+    return GraphCost(flop, live_bytes, live_bytes, weight_bytes)
 
 
 def _write_plainly(model: onnx.ModelProto) -> list[Attention]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any
@@ -16,24 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .arguments import as_batch, check_photo, is_single, make_noise
 from .backends import open_backend
 from .backends.base import Backend
 from .bounded import Bounded
-from .errors import EngineError, InputError, OutOfMemoryError, PackageError
+from .errors import EngineError, InputError, OutOfMemoryError
+from .golden import read_golden
 from .image import Pixels, padded_size, to_pixels, to_tensor
 from .memory import free_memory_bytes, parse_size, resident_bytes
-from .package import GOLDEN, Manifest, Package
+from .package import Manifest, Package
 from .planning import KINDS, Kind, Plan, decide
 from .program import Program, Steps
 from .sampler import check_steps, make_table
+from .slots import PlannedSlot, WholeSlot
 from .stream import Slot, stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
-_GOLDEN_LIMIT = 64 << 20
 _FRAMES = 2  # of a stream that are in memory at once
 _FREE = 0.85  # of the machine's free memory that is taken where no budget is given
 _PROCESS = 200 << 20  # bytes, where the system does not tell
-_SMALLER = 0.75  # of what ran out of memory, for the next try
 _log = logging.getLogger(__name__)
 _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
 
@@ -100,8 +98,7 @@ class Enhancer:
 
     def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of ``noise`` for a photo of this size: (3, Hp/4, Wp/4) with two wavelet levels."""
-        divisor, multiple = 2**self.manifest.levels, self.manifest.pad_multiple
-        return 3, padded_size(height, multiple) // divisor, padded_size(width, multiple) // divisor
+        return self.manifest.noise_shape(height, width)
 
     def plan(
         self,
@@ -125,10 +122,17 @@ class Enhancer:
         if kind is not None and kind not in KINDS:
             raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
         count = self.manifest.num_inference_steps if steps is None else steps
-        return self._decide(int(height), int(width), count, int(batch), dtype, kind, None)
+        return self._decide(int(height), int(width), count, int(batch), dtype, kind)
 
     def _decide(
-        self, height: int, width: int, steps: int, batch: int, dtype: DTypeLike, kind: Kind | None, most: int | None
+        self,
+        height: int,
+        width: int,
+        steps: int,
+        batch: int,
+        dtype: DTypeLike,
+        kind: Kind | None,
+        than: Plan | None = None,
     ) -> Plan:
         return decide(
             self.manifest,
@@ -141,7 +145,7 @@ class Enhancer:
             batch=batch,
             depth=np.dtype(dtype).itemsize,
             kind=kind,
-            most=most,
+            than=than,
         )
 
     def __call__(
@@ -164,15 +168,15 @@ class Enhancer:
         plan: one of :meth:`plan` for photos of this size (default: the one that it gives).
         Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
         """
-        photos = _as_batch(photo)
+        photos = as_batch(photo)
         batch, height, width, _ = photos.shape
-        x_t = self._noise(noise, seed, batch, height, width, alone=_is_single(photo))
+        x_t = self._noise(noise, seed, batch, height, width, alone=is_single(photo))
         count = self.manifest.num_inference_steps if steps is None else steps
         if plan is not None and (plan.height, plan.width) != (height, width):
             raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
         with self._lock:
             pixels = self._run(photos, x_t, count, sampler, plan)
-        if _is_single(photo):
+        if is_single(photo):
             return pixels[0]
         return pixels if isinstance(photo, np.ndarray) else list(pixels)
 
@@ -204,7 +208,7 @@ class Enhancer:
         check_steps(self.manifest.num_train_timesteps, count, sampler)
 
         def check(frame: Any) -> Pixels:
-            _check_photo(frame, (3,))
+            check_photo(frame, (3,))
             photo: Pixels = frame
             return photo
 
@@ -219,9 +223,9 @@ class Enhancer:
                 except InputError:
                     plan = self.plan(width, height, steps=count, dtype=photo.dtype)
                 if plan.kind != "whole":
-                    return _PlannedSlot(self, x_t, count, sampler)
+                    return PlannedSlot(self, x_t, count, sampler)
                 padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
-                return _Slot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
+                return WholeSlot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
 
         return stream(frames, check, open_slot)
 
@@ -272,11 +276,11 @@ class Enhancer:
         return self._pixels(program, program.run(image, x_t, table), photos, pad_ms)
 
     def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
-        """The next plan that takes clearly less, or the next that takes less at all, or None."""
-        for most in (int(_SMALLER * plan.photo_bytes), plan.photo_bytes - 1):
-            with suppress(InputError):
-                return self._decide(plan.height, plan.width, steps, batch, dtype, None, most)
-        return None
+        """The next one to try, or None."""
+        try:
+            return self._decide(plan.height, plan.width, steps, batch, dtype, None, than=plan)
+        except InputError:
+            return None
 
     def _drop_buffers(self) -> None:
         self._programs.clear()
@@ -314,24 +318,7 @@ class Enhancer:
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """The golden sample: photo (H, W, 3) uint8, noise, steps, expected (H, W, 3) uint8 of the PyTorch model."""
-        where = self.package.path / GOLDEN
-        content = io.BytesIO(self.package.read(GOLDEN))
-        try:
-            with zipfile.ZipFile(content) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > _GOLDEN_LIMIT:
-                    raise ValueError("it is too large")
-            with np.load(content, allow_pickle=False) as arrays:
-                golden = {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
-            photo, noise, steps, expected = golden.values()
-            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape != expected.shape:
-                raise ValueError(f"photo {_describe(photo)}, expected {_describe(expected)}")
-            if expected.dtype != np.uint8 or steps.dtype.kind != "i" or steps.shape != () or noise.dtype != np.float32:
-                raise ValueError(f"noise {_describe(noise)}, steps {_describe(steps)}, expected {_describe(expected)}")
-            if noise.shape != self.noise_shape(*photo.shape[:2]):
-                raise ValueError(f"noise {_describe(noise)} for a photo of {photo.shape}")
-            return golden
-        except Exception as error:  # a stranger's zip: numpy and zipfile raise of many kinds
-            raise PackageError(f"{where}: no golden sample ({error}); build the package again.") from error
+        return read_golden(self.package)
 
     def close(self) -> None:
         """Give the sessions and buffers back. The enhancer is of no use afterwards; closing twice is harmless."""
@@ -352,23 +339,7 @@ class Enhancer:
     def _noise(
         self, noise: Any, seed: int | None, batch: int, height: int, width: int, *, alone: bool
     ) -> NDArray[np.float32]:
-        shape = self.noise_shape(height, width)
-        if noise is None:
-            if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-                raise InputError(f"seed is {seed!r}; a whole number from 0 up wanted.")
-            field = np.random.default_rng(0 if seed is None else int(seed)).standard_normal(shape, np.float32)
-            return np.ascontiguousarray(np.broadcast_to(field, (batch, *shape)))
-        if seed is not None:
-            raise InputError("both seed and noise were given; give one of them.")
-        allowed = [shape] if alone else [shape, (batch, *shape)]
-        if not isinstance(noise, np.ndarray) or noise.dtype != np.float32 or noise.shape not in allowed:
-            raise InputError(
-                f"noise is {_describe(noise)}; for a {width}x{height} photo it is float32 of shape "
-                f"{' or '.join(map(str, allowed))}."
-            )
-        if not np.isfinite(noise).all():
-            raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
-        return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
+        return make_noise(noise, seed, batch, self.noise_shape(height, width), f"{width}x{height}", alone=alone)
 
     def _table(self, steps: int, sampler: str) -> Steps:
         table = make_table(np.asarray(self.manifest.alphas_cumprod), steps, sampler)
@@ -386,94 +357,3 @@ class Enhancer:
             program = Program(self.backend, self.manifest, batch, height, width)
         self._programs[key] = program
         return program
-
-
-class _Slot:
-    """One frame of a stream in flight."""
-
-    def __init__(self, enhancer: Enhancer, program: Program, x_t: NDArray[np.float32], table: Steps) -> None:
-        self._enhancer, self._program, self._x_t, self._table = enhancer, program, x_t, table
-        self._frame: Pixels
-        self._image: NDArray[np.float32]
-        self._pad_ms = 0.0
-
-    def prepare(self, frame: Pixels) -> None:
-        started = perf_counter_ns()
-        self._frame = frame[None]
-        self._image = to_tensor(self._frame, self._enhancer.manifest.pad_multiple)
-        self._pad_ms = (perf_counter_ns() - started) / 1e6
-
-    def submit(self) -> None:
-        with self._enhancer._lock:
-            self._enhancer._check_open()
-            self._program.submit(self._image, self._x_t, self._table)
-
-    def collect(self) -> Pixels:
-        with self._enhancer._collecting:
-            self._enhancer._check_open()
-            output = self._program.collect()
-        photo: Pixels = self._enhancer._pixels(self._program, output, self._frame, self._pad_ms)[0]
-        return photo
-
-    def settle(self) -> None:
-        self._program.settle()
-
-
-class _PlannedSlot:
-    """One frame of a stream that is run as a call runs it."""
-
-    def __init__(self, enhancer: Enhancer, x_t: NDArray[np.float32], steps: int, sampler: str) -> None:
-        self._enhancer, self._x_t, self._steps, self._sampler = enhancer, x_t, steps, sampler
-        self._frame: Pixels
-        self._result: Pixels
-
-    def prepare(self, frame: Pixels) -> None:
-        self._frame = frame[None].copy()
-
-    def submit(self) -> None:
-        with self._enhancer._lock:
-            self._result = self._enhancer._run(self._frame, self._x_t, self._steps, self._sampler, None)
-
-    def collect(self) -> Pixels:
-        with self._enhancer._collecting:
-            self._enhancer._check_open()
-            photo: Pixels = self._result[0]
-        return photo
-
-    def settle(self) -> None:
-        pass
-
-
-def _is_single(photo: Any) -> bool:
-    return isinstance(photo, np.ndarray) and photo.ndim == 3
-
-
-def _as_batch(photo: Any) -> Pixels:
-    """(B, H, W, 3) from what the caller gave, or InputError."""
-    if isinstance(photo, (list, tuple)):
-        if not photo:
-            raise InputError("the batch holds no photo; give at least one.")
-        for one in photo:
-            _check_photo(one, (3,))
-        sizes = {(one.shape, one.dtype) for one in photo}
-        if len(sizes) > 1:
-            shapes = ", ".join(sorted({f"{one.shape} {one.dtype}" for one in photo})[:4])
-            raise InputError(f"the photos of a batch differ ({shapes}); enhance photos of other sizes one by one.")
-        stacked: Pixels = np.stack(photo)
-        return stacked
-    _check_photo(photo, (3, 4))
-    batch: Pixels = photo[None] if photo.ndim == 3 else photo
-    return batch
-
-
-def _check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
-    good = isinstance(photo, np.ndarray) and photo.dtype in (np.uint8, np.uint16) and photo.ndim in ranks
-    if not good or photo.shape[-1] != 3 or 0 in photo.shape:
-        raise InputError(
-            f"the photo is {_describe(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
-            "or a batch (batch, height, width, 3)."
-        )
-
-
-def _describe(value: Any) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

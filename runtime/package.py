@@ -90,11 +90,13 @@ class StageCost:
     """What a stage costs for one padded photo.
 
     flop: 2 x multiply-adds of the network's convolutions and matrix products. live_bytes: the largest set of its
-    graph's tensors that is needed at once, inputs and outputs included. weight_bytes: the graph's constants.
+    graph's tensors that is needed at once, inputs and outputs included; plain_live_bytes: the same in an engine that
+    makes all scores of an attention at once. weight_bytes: the graph's constants.
     """
 
     flop: Polynomial
     live_bytes: Polynomial
+    plain_live_bytes: Polynomial
     weight_bytes: int
 
 
@@ -116,6 +118,11 @@ class Manifest:
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of x_T for a photo of this size in pixels: (3, Hp/4, Wp/4) with two wavelet levels."""
+        divisor, multiple = 2**self.levels, self.pad_multiple
+        return 3, -(-height // multiple) * multiple // divisor, -(-width // multiple) * multiple // divisor
 
     def to_json(self) -> str:
         content = {
@@ -324,6 +331,7 @@ def _cost(entry: Fields) -> StageCost:
     cost = StageCost(
         _polynomial(entry.child("flop")),
         _polynomial(entry.child("live_bytes")),
+        _polynomial(entry.child("plain_live_bytes")),
         entry.number("weight_bytes", 0, _FILE_LIMIT),
     )
     entry.finish()

@@ -28,6 +28,7 @@ _STRIP = 8  # halos: a strip no higher than that costs a third more than its row
 _OVERLAP = 128  # pixels of the photo that neighbouring windows share
 _SMALLEST_WINDOW = 256  # pixels of the photo, a side
 _FILE = 17  # bytes a pixel and byte of depth, while a photo file is decoded or encoded: no engine runs then
+_SMALLER = 0.75  # of what ran out of memory, for the next try
 _MARGIN = 64 << 20  # allocators, conversions, and the interpreter's own growth
 
 
@@ -94,22 +95,24 @@ def decide(
     batch: int = 1,
     depth: int = 1,
     kind: Kind | None = None,
-    most: int | None = None,
+    than: Plan | None = None,
 ) -> Plan:
     """The plan for a photo of ``height`` x ``width`` pixels, or a batch of them.
 
     base_bytes: of the process before the photo. budget: of the whole process, None: no limit. depth: bytes a sample,
-    1 or 2. kind: this one and no other. most: limit of ``photo_bytes``. Raises InputError where nothing fits, with the
-    smallest budget that does.
+    1 or 2. kind: this one and no other. than: the plan that ran out of memory; one behind it that takes clearly less,
+    or the last of all. Raises InputError where nothing fits, with the smallest budget that does.
     """
     model = _Model(manifest, traits, height, width, base_bytes, steps, batch, depth)
-    smallest: Plan | None = None
-    for plan in model.plans(kind):
-        if (budget is None or plan.peak_bytes <= budget) and (most is None or plan.photo_bytes <= most):
-            return replace(plan, budget_bytes=budget)
-        if smallest is None or plan.peak_bytes < smallest.peak_bytes:
-            smallest = plan
-    assert smallest is not None
+    plans = list(dict.fromkeys(replace(plan, budget_bytes=budget) for plan in model.plans(kind)))
+    fitting = [plan for plan in plans if budget is None or plan.peak_bytes <= budget]
+    if than is not None:
+        behind = fitting[fitting.index(than) + 1 :] if than in fitting else fitting
+        # few tries: a process without memory may end in a library that cannot even say so
+        fitting = [plan for plan in behind if plan.photo_bytes <= _SMALLER * than.photo_bytes] or behind[-1:]
+    if fitting:
+        return fitting[0]
+    smallest = min(plans, key=lambda plan: plan.peak_bytes)
     wanted = "" if kind is None else f" {kind}"
     raise InputError(
         f"a {width}x{height} photo{wanted} does not fit into {show_size(budget or 0)} of memory; the smallest budget "
@@ -201,10 +204,11 @@ class _Model:
         return (False,) if self.traits.live_lean is None else (False, True)
 
     def live(self, stage: str, rows: int, columns: int, lean: bool = False) -> int:
-        factor = self.traits.live_rest
+        factor, cost = self.traits.live_rest, self.cost[stage]
         if stage == "denoiser":
             factor = self.traits.live_lean if lean and self.traits.live_lean else self.traits.live
-        return round(factor * self.cost[stage].live_bytes.at(rows, columns))
+        live = cost.plain_live_bytes if self.traits.plain else cost.live_bytes
+        return round(factor * live.at(rows, columns))
 
     def weights(self, key_stride: int, lean: bool) -> int:
         plain = key_stride == 1 and not lean

@@ -13,9 +13,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from export.graphs import StageGraph
 
 # Failures in the modules that test files share are shown as fully as those in the test files.
 pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_samples")
@@ -95,7 +100,30 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 
 @pytest.fixture(scope="session")
-def build_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def traced_once(once: Callable[..., Path]) -> Iterator[None]:
+    """A graph of the same network and weights is traced once for all the test processes of this run: it takes half
+    a minute and always gives the same bytes. Tests of the tracer itself, and of the command, do not pass here."""
+    import torch
+
+    import export.write
+
+    trace = export.write.trace
+
+    def cached(stage: StageGraph, pad_multiple: int) -> bytes:
+        described = sha256(repr((stage, pad_multiple)).encode())
+        for name, tensor in stage.module.state_dict().items():
+            described.update(f"{name} {tensor.dtype} ".encode())
+            described.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        path = once(f"{described.hexdigest()}.onnx", lambda path: path.write_bytes(trace(stage, pad_multiple)))
+        return path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export.write, "trace", cached)
+        yield
+
+
+@pytest.fixture(scope="session")
+def build_package(tmp_path_factory: pytest.TempPathFactory, traced_once: None) -> Callable[..., Path]:
     """build_package(checkpoint) -> its package, silently."""
     from export.build import build
     from export.checkpoint import load_checkpoint

@@ -41,8 +41,8 @@ class Traits:
 
     live, live_lean: how often the engine holds what is live in the denoiser at once (``StageCost.live_bytes``), as
     it runs by itself and in a lean form; live_lean is None where it has none. live_rest: the same of the other stages.
-    weights: how often it holds the weights of another form of the denoiser. keeps: scratch memory of one stage is not
-    given back for another. key_stride: whether attention may see a part of the keys only. device: the engine's memory
+    plain: it makes all scores of an attention at once (``StageCost.plain_live_bytes``). weights: how often it holds the
+    weights of another form of the denoiser. keeps: scratch memory of one stage is not given back for another. key_stride: whether attention may see a part of the keys only. device: the engine's memory
     is not the host's.
     """
 
@@ -50,6 +50,7 @@ class Traits:
     live_rest: float
     weights: float
     live_lean: float | None = None
+    plain: bool = False
     keeps: bool = False
     key_stride: bool = False
     device: bool = False

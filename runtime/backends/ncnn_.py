@@ -66,7 +66,7 @@ class NcnnBackend:
     """One net a stage. Buffers are numpy arrays."""
 
     name = "ncnn"
-    traits = Traits(live=2.0, live_rest=2.0, weights=2.0)
+    traits = Traits(live=2.0, live_rest=2.0, weights=2.0, plain=True)
     why = ""
 
     def __init__(self, package: Package, device: int) -> None:

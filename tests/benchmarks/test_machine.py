@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import probe, suites
 from benchmarks.device_memory import DeviceMemory
-from benchmarks.machine import driver_version, fingerprint, free_memory_bytes, moment, power_mode, words
+from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
 from runtime import gpu
 from runtime.errors import BackendUnavailableError, EngineError
 
@@ -65,17 +65,6 @@ def test_the_driver_version_is_the_kernel_modules(tmp_path):
     line = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build\n"
     assert driver_version(write(tmp_path, "version", line)) == "570.124.06"
     assert driver_version(tmp_path / "nowhere") is None
-
-
-def test_free_memory_is_what_a_container_leaves(tmp_path):
-    meminfo = write(tmp_path, "meminfo", "MemTotal: 999 kB\nMemAvailable:    4096 kB\n")
-    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
-    write(tmp_path, "memory.current", str(1 << 20))
-    write(tmp_path, "memory.max", "max\n")
-    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
-    write(tmp_path, "memory.max", str(3 << 20))
-    assert free_memory_bytes(meminfo, tmp_path) == 2 << 20
-    assert free_memory_bytes(tmp_path / "nowhere") is None
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

@@ -53,6 +53,7 @@ def test_one_record_a_configuration_with_everything_in_it(finished):
     assert len(record["step_ms"]) == 10
     assert record["stages_ms"]["denoiser"] > 0 < min(record["step_ms"])
     assert record["opening_ms"] > 0 < record["first_photo_ms"]
+    assert record["plan"] == ""  # a photo that runs whole
     assert record["photos_per_s"] == pytest.approx(1000 / flat.mean(), rel=1e-3)
     assert record["memory"]["host_peak_bytes"] > record["memory"]["host_opened_bytes"] / 2
     assert record["gflop_per_s"] == pytest.approx(1000 * record["gflop"] / record["latency_ms"]["p50"], rel=0.01)

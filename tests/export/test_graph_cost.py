@@ -95,6 +95,8 @@ def test_of_the_score_matrix_one_block_is_counted(tiny_package):
     assert 2 * block < large < 4 * small + 1000
     content = restore(package.read("denoiser.onnx"))
     (plain,) = stage_costs(content, package.manifest.stage("denoiser"), [(1024, 1024)], "plain")
+    (blocks,) = stage_costs(package.read("denoiser.onnx"), package.manifest.stage("denoiser"), [(1024, 1024)], "blocks")
+    assert blocks.plain_live_bytes == plain.live_bytes > 4 * blocks.live_bytes
     scores = 4 * (1024 // 8) ** 4
     assert plain.live_bytes > 2 * scores  # before and after the softmax
     assert photo_bytes(package, package_costs(package, 256, 256), 256, 256) > small / 4

@@ -22,7 +22,7 @@ CHANNELS = 8
 
 
 def attention(elem_type: int = TensorProto.FLOAT, opset: int = 21) -> bytes:
-    """x_cond (batch, 3 x CHANNELS, rows, columns): maps of queries, keys and values -> y (batch, 1, CHANNELS, places)."""
+    """x_cond (batch, 3 x CHANNELS, rows, columns): queries, keys, values -> y (batch, 1, CHANNELS, places)."""
     dtype = helper.tensor_dtype_to_np_dtype(elem_type)
     nodes = [
         helper.make_node("Split", ["x_cond"], ["q_map", "k_map", "v_map"], axis=1, num_outputs=3),

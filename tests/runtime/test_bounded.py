@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -177,7 +178,7 @@ def test_running_out_of_memory_ends_in_a_smaller_plan_and_says_so(tiny_package, 
         monkeypatch.setattr(backend, "buffer", buffer)
         found = enhancer(photo, steps=1)
         assert np.abs(found.astype(int) - expected).max() <= 1
-        assert enhancer.why.startswith("out of memory (no (1, 3, 304, 200)); then 200x300 in strips of")
+        assert re.match(r"out of memory \(no \(1, 3, \d+, 200\)\); then 200x300 in strips of", enhancer.why)
         with pytest.raises(OutOfMemoryError, match="out of memory with the plan 200x300 whole"):
             enhancer(photo, steps=1, plan=enhancer.plan(200, 300, kind="whole"))
         monkeypatch.setattr(backend, "buffer", lambda spec, shape: (_ for _ in ()).throw(MemoryError("none")))

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
+from export.cpu_forms import restore
 from export.widen import widen
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.backends.ncnn_ import open_backend
@@ -72,7 +73,7 @@ def test_no_engine_is_made_of_an_int8_graph(tmp_path):
 def test_a_widened_graph_is_float32_throughout(half_package, precision):
     """onnxruntime checks the types of every tensor as it loads, and has no bfloat16 convolution."""
     for file in ("denoiser.onnx", "hfrm0.onnx"):
-        model = widen(onnx.load(half_package(precision) / file))
+        model = widen(onnx.load_from_string(restore((half_package(precision) / file).read_bytes())))
         assert {tensor.data_type for tensor in model.graph.initializer} <= {TensorProto.FLOAT, TensorProto.INT64}
         casts = {node.attribute[0].i for node in model.graph.node if node.op_type == "Cast"}
         assert casts.isdisjoint({TensorProto.FLOAT16, TensorProto.BFLOAT16})

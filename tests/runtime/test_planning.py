@@ -121,3 +121,14 @@ def test_what_the_machine_tells(tmp_path):
     assert resident_bytes(tmp_path / "status") == 4096
     assert resident_bytes(tmp_path / "none") is None
     assert free_memory_bytes(tmp_path / "none") is None
+
+
+def test_free_memory_is_what_a_container_leaves(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 999 kB\nMemAvailable:    4096 kB\n")
+    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
+    (tmp_path / "memory.current").write_text(str(1 << 20))
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
+    (tmp_path / "memory.max").write_text(str(3 << 20))
+    assert free_memory_bytes(meminfo, tmp_path) == 2 << 20

@@ -1,0 +1,71 @@
+"""Room for a frame of a stream in flight: the engine whole and beside the host, or as a call runs it."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image import Pixels, to_tensor
+from .program import Program, Steps
+
+if TYPE_CHECKING:
+    from .enhancer import Enhancer
+
+
+class WholeSlot:
+    """One frame of a stream in flight."""
+
+    def __init__(self, enhancer: Enhancer, program: Program, x_t: NDArray[np.float32], table: Steps) -> None:
+        self._enhancer, self._program, self._x_t, self._table = enhancer, program, x_t, table
+        self._frame: Pixels
+        self._image: NDArray[np.float32]
+        self._pad_ms = 0.0
+
+    def prepare(self, frame: Pixels) -> None:
+        started = perf_counter_ns()
+        self._frame = frame[None]
+        self._image = to_tensor(self._frame, self._enhancer.manifest.pad_multiple)
+        self._pad_ms = (perf_counter_ns() - started) / 1e6
+
+    def submit(self) -> None:
+        with self._enhancer._lock:
+            self._enhancer._check_open()
+            self._program.submit(self._image, self._x_t, self._table)
+
+    def collect(self) -> Pixels:
+        with self._enhancer._collecting:
+            self._enhancer._check_open()
+            output = self._program.collect()
+        photo: Pixels = self._enhancer._pixels(self._program, output, self._frame, self._pad_ms)[0]
+        return photo
+
+    def settle(self) -> None:
+        self._program.settle()
+
+
+class PlannedSlot:
+    """One frame of a stream that is run as a call runs it."""
+
+    def __init__(self, enhancer: Enhancer, x_t: NDArray[np.float32], steps: int, sampler: str) -> None:
+        self._enhancer, self._x_t, self._steps, self._sampler = enhancer, x_t, steps, sampler
+        self._frame: Pixels
+        self._result: Pixels
+
+    def prepare(self, frame: Pixels) -> None:
+        self._frame = frame[None].copy()
+
+    def submit(self) -> None:
+        with self._enhancer._lock:
+            self._result = self._enhancer._run(self._frame, self._x_t, self._steps, self._sampler, None)
+
+    def collect(self) -> Pixels:
+        with self._enhancer._collecting:
+            self._enhancer._check_open()
+            photo: Pixels = self._result[0]
+        return photo
+
+    def settle(self) -> None:
+        pass
