@@ -207,8 +207,10 @@ class _Model:
         factor, cost = self.traits.live_rest, self.cost[stage]
         if stage == "denoiser":
             factor = self.traits.live_lean if lean and self.traits.live_lean else self.traits.live
-        live = cost.plain_live_bytes if self.traits.plain else cost.live_bytes
-        return round(factor * live.at(rows, columns))
+        live = factor * cost.live_bytes.at(rows, columns)
+        if stage == "denoiser" and self.traits.live_plain:
+            live += self.traits.live_plain * cost.plain_live_bytes.at(rows, columns)
+        return round(live)
 
     def weights(self, key_stride: int, lean: bool) -> int:
         plain = key_stride == 1 and not lean
@@ -248,7 +250,7 @@ class _Model:
     def _peak(self, stages: Mapping[str, int], buffers: int, loop: int, kept: int, key_stride: int, lean: bool) -> int:
         """The loop's memory, or that of the strips beside what the loop keeps."""
         strip = 0 if self.traits.device else max(stages.values())
-        if self.traits.keeps:
+        if self.traits.keeps == "all":
             strip = sum(stages.values())
             loop += strip
             kept = loop
@@ -267,7 +269,7 @@ class _Model:
     def together(self, stages: Mapping[str, int]) -> int:
         if self.traits.device:
             return 0
-        return sum(stages.values()) if self.traits.keeps else max(stages.values())
+        return max(stages.values()) if self.traits.keeps == "nothing" else sum(stages.values())
 
     def _denoiser_flop(self, rows: int, columns: int, key_stride: int) -> int:
         flop = self.cost["denoiser"].flop

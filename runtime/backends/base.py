@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -41,17 +41,18 @@ class Traits:
 
     live, live_lean: how often the engine holds what is live in the denoiser at once (``StageCost.live_bytes``), as
     it runs by itself and in a lean form; live_lean is None where it has none. live_rest: the same of the other stages.
-    plain: it makes all scores of an attention at once (``StageCost.plain_live_bytes``). weights: how often it holds the
-    weights of another form of the denoiser. keeps: scratch memory of one stage is not given back for another. key_stride: whether attention may see a part of the keys only. device: the engine's memory
-    is not the host's.
+    live_plain: and what is live with all scores of an attention at once (``StageCost.plain_live_bytes``). weights: how often it holds the
+    weights of another form of the denoiser. keeps: how long the scratch memory of one stage stays beside that of the
+    others: not at all, to the end of the loop and of the photo, or for good. key_stride: whether attention may see a
+    part of the keys only. device: the engine's memory is not the host's.
     """
 
     live: float
     live_rest: float
     weights: float
     live_lean: float | None = None
-    plain: bool = False
-    keeps: bool = False
+    live_plain: float = 0.0
+    keeps: Literal["nothing", "photo", "all"] = "nothing"
     key_stride: bool = False
     device: bool = False
 

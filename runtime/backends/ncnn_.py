@@ -66,7 +66,7 @@ class NcnnBackend:
     """One net a stage. Buffers are numpy arrays."""
 
     name = "ncnn"
-    traits = Traits(live=2.0, live_rest=2.0, weights=2.0, plain=True)
+    traits = Traits(live=3.7, live_plain=1.6, live_rest=5.0, weights=2.0, keeps="photo")
     why = ""
 
     def __init__(self, package: Package, device: int) -> None:
@@ -75,12 +75,15 @@ class NcnnBackend:
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
+        self._pools = [ncnn.PoolAllocator() for _ in range(2)]
+        for pool in self._pools:
+            pool.set_size_compare_ratio(0.0)  # any piece that is large enough, as in a net's own pools
         self._shifts: Array = np.empty(0)
         for stage in package.manifest.stages:
             if stage.name in _WAVELETS:
                 continue
             engine = _engine(package, stage.name, package.manifest.files[stage.file][0])
-            self._nets[stage.name] = _Net(engine, stage.name, precision, device)
+            self._nets[stage.name] = _Net(engine, stage.name, precision, device, self._pools)
             if stage.name == "denoiser":
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
 
@@ -97,10 +100,10 @@ class NcnnBackend:
         if stage == "dwt":
             return self._dwt(tensors)
         if stage == "idwt":
-            return self._idwt(tensors)
+            return self._idwt(tensors, last=last)
         net = self._nets[stage]
         if stage == "denoiser":
-            return self._denoiser(net, tensors)
+            return self._denoiser(net, tensors, last=last)
         level = stage.removeprefix("hfrm")
         details, restored = tensors[f"details{level}"], tensors[f"restored{level}"]
 
@@ -115,8 +118,14 @@ class NcnnBackend:
 
     def close(self) -> None:
         self._nets.clear()
+        self._give_back()
 
-    def _denoiser(self, net: _Net, tensors: Mapping[str, Array]) -> Call:
+    def _give_back(self) -> None:
+        """After the loop and at a photo's end, not after an HFRM: what that took serves the next stage."""
+        for pool in self._pools:
+            pool.clear()
+
+    def _denoiser(self, net: _Net, tensors: Mapping[str, Array], *, last: bool) -> Call:
         x_t, x_cond, history, timestep, coefficients, x_next, history_next = (
             tensors[name] for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
         )
@@ -129,6 +138,8 @@ class NcnnBackend:
             c0, c1, c2, c3, c4 = coefficients
             np.copyto(x_next, c0 * x_t + c1 * eps + c2 * history)
             np.copyto(history_next, c3 * x_t + c4 * eps)
+            if last:
+                self._give_back()
 
         return call
 
@@ -144,7 +155,7 @@ class NcnnBackend:
 
         return call
 
-    def _idwt(self, tensors: Mapping[str, Array]) -> Call:
+    def _idwt(self, tensors: Mapping[str, Array], *, last: bool) -> Call:
         x_0, image = tensors["x_0"], tensors["image"]
         restored = [tensors[f"restored{level}"] for level in range(self._levels)]
 
@@ -153,6 +164,8 @@ class NcnnBackend:
             for bands in reversed(restored):
                 low = _merge(low, bands)
             np.clip((low + 1) / 2, 0, 1, out=image)
+            if last:
+                self._give_back()
 
         return call
 
@@ -165,10 +178,10 @@ def keep_precision(options: Any, precision: Precision) -> None:
 
 
 class _Net:
-    """A loaded engine. device: the number of a Vulkan device, or _CPU."""
+    """A loaded engine. device: the number of a Vulkan device, or _CPU. pools: for tensors and for scratch memory."""
 
-    def __init__(self, engine: Engine, stage: str, precision: Precision, device: int) -> None:
-        self._stage = stage
+    def __init__(self, engine: Engine, stage: str, precision: Precision, device: int, pools: Sequence[Any]) -> None:
+        self._stage, self._pools = stage, pools
         self._net = ncnn.Net()
         options = self._net.opt
         keep_precision(options, precision)
@@ -189,6 +202,9 @@ class _Net:
     def run(self, inputs: Sequence[Array], result: Array) -> None:
         """inputs: (C, H, W) float32, contiguous. Raises EngineError."""
         extractor = self._net.create_extractor()
+        # an extractor's and not the net's: weights that live in a pool would have to go before it
+        extractor.set_blob_allocator(self._pools[0])
+        extractor.set_workspace_allocator(self._pools[1])
         # cloned: ncnn wants every channel aligned
         mats = [ncnn.Mat(one).clone() for one in inputs]
         failed = any(extractor.input(f"in{index}", mat) for index, mat in enumerate(mats))

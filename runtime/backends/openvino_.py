@@ -49,7 +49,7 @@ class OpenVinoBackend:
     """One compiled model and one infer request a stage; a call points the request at its tensors and runs it."""
 
     name = "openvino"
-    traits = Traits(live=1.5, live_rest=1.5, weights=4.0, keeps=True, key_stride=True)
+    traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
     why = ""
 
     def __init__(self, package: Package, devices: Sequence[str]) -> None:

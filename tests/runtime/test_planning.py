@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from runtime import InputError, PackageError
@@ -101,8 +103,11 @@ def test_more_depth_more_photos_and_engines_that_keep_memory_take_more(plan):
     one = plan(1200, 900).peak_bytes
     assert plan(1200, 900, depth=2).peak_bytes > one
     assert plan(1200, 900, batch=2).peak_bytes > one
-    keeping = Traits(live=1.4, live_rest=1.1, weights=2.0, keeps=True)
+    keeping = Traits(live=1.4, live_rest=1.1, weights=2.0, keeps="photo")
     assert plan(1200, 900, traits=keeping).peak_bytes > one
+    in_strips = plan(1200, 900, traits=keeping, kind="strips").peak_bytes
+    keeping = replace(keeping, keeps="all")
+    assert plan(1200, 900, traits=keeping, kind="strips").peak_bytes > in_strips
 
 
 def test_a_graph_without_the_constant_is_refused(tiny_package):
