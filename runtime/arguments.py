@@ -63,8 +63,7 @@ def make_noise(
     allowed = [shape] if alone else [shape, (batch, *shape)]
     if not isinstance(noise, np.ndarray) or noise.dtype != np.float32 or noise.shape not in allowed:
         raise InputError(
-            f"noise is {describe(noise)}; for a {photo} photo it is float32 of shape "
-            f"{' or '.join(map(str, allowed))}."
+            f"noise is {describe(noise)}; for a {photo} photo it is float32 of shape {' or '.join(map(str, allowed))}."
         )
     if not np.isfinite(noise).all():
         raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")

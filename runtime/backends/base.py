@@ -41,10 +41,10 @@ class Traits:
 
     live, live_lean: how often the engine holds what is live in the denoiser at once (``StageCost.live_bytes``), as
     it runs by itself and in a lean form; live_lean is None where it has none. live_rest: the same of the other stages.
-    live_plain: and what is live with all scores of an attention at once (``StageCost.plain_live_bytes``). weights: how often it holds the
-    weights of another form of the denoiser. keeps: how long the scratch memory of one stage stays beside that of the
-    others: not at all, to the end of the loop and of the photo, or for good. key_stride: whether attention may see a
-    part of the keys only. device: the engine's memory is not the host's.
+    live_plain: and what is live with all scores of an attention at once (``StageCost.plain_live_bytes``). weights:
+    how often it holds the weights of another form of the denoiser. keeps: how long the scratch memory of one stage
+    stays beside that of the others: not at all, to the end of the loop and of the photo, or for good. key_stride:
+    whether attention may see a part of the keys only. device: the engine's memory is not the host's.
     """
 
     live: float
