@@ -1,14 +1,18 @@
-"""What a caller gives: photos and noise, checked and brought into one form."""
+"""What a caller gives: photos, noise and a plan, checked and brought into one form."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .image import Pixels
+
+if TYPE_CHECKING:
+    from .backends.base import Backend
+    from .planning import Plan
 
 
 def is_single(photo: Any) -> bool:
@@ -68,3 +72,18 @@ def make_noise(
     if not np.isfinite(noise).all():
         raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
     return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
+
+
+def check_plan(plan: Plan, photos: Pixels, backend: Backend[Any]) -> None:
+    """InputError where ``plan`` is not of these photos (B, H, W, 3), or of another backend."""
+    batch, height, width, _ = photos.shape
+    if (plan.height, plan.width) != (height, width):
+        raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
+    if plan.depth != photos.itemsize or (plan.kind == "whole" and plan.batch != batch):
+        raise InputError(
+            f"the plan is of {plan.batch} photo(s) with {8 * plan.depth} bits, given are {batch} with "
+            f"{8 * photos.itemsize}; ask for one with batch= and dtype=."
+        )
+    traits = backend.traits
+    if (plan.key_stride > 1 and not traits.key_stride) or (plan.lean and traits.live_lean is None):
+        raise InputError(f"the plan {plan} is not for the backend {backend.name}; ask this enhancer for one.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .command import Parser, fail
 from .errors import DiffLLError, InputError
+from .kinds import KINDS
 
 if TYPE_CHECKING:
     from .enhancer import Enhancer
@@ -57,6 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--plan",
+        choices=KINDS,
         metavar="NAME",
         help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
     )

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any
@@ -13,16 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .arguments import as_batch, check_photo, is_single, make_noise
+from .arguments import as_batch, check_photo, check_plan, is_single, make_noise
 from .backends import open_backend
 from .backends.base import Backend
 from .bounded import Bounded
 from .errors import EngineError, InputError, OutOfMemoryError
 from .golden import read_golden
 from .image import Pixels, padded_size, to_pixels, to_tensor
+from .kinds import KINDS, Kind
 from .memory import free_memory_bytes, parse_size, resident_bytes
 from .package import Manifest, Package
-from .planning import KINDS, Kind, Plan, decide
+from .planning import Plan, decide
+from .probe import speeds
 from .program import Program, Steps
 from .sampler import check_steps, make_table
 from .slots import PlannedSlot, WholeSlot
@@ -49,6 +52,7 @@ class Enhancer:
         self.why = ""
         """How the last photo was run where that was not as planned, or not whole; empty where it was."""
         self._process_bytes = resident_bytes() or _PROCESS
+        self._promised = max_memory is not None
         self._budget: int | None
         if max_memory is None:
             # told once: the same photo is planned in the same way whatever else the machine does meanwhile
@@ -109,12 +113,14 @@ class Enhancer:
         batch: int = 1,
         dtype: DTypeLike = np.uint8,
         kind: Kind | None = None,
+        timed: bool = False,
     ) -> Plan:
         """How a photo of ``width`` x ``height`` pixels is run within the memory budget, and what it costs.
 
         steps: default the package's. batch: photos of one call. dtype: of the photo, uint8 or uint16. kind: ``whole``,
-        ``strips`` or ``tiles`` and nothing else; give the plan to a call. Raises InputError where nothing fits, with
-        the smallest budget that does.
+        ``strips`` or ``tiles`` and nothing else; give the plan to a call. timed: predict ``seconds`` too, from a short
+        probe of this machine that is kept. Raises InputError where nothing fits, with the smallest budget that does,
+        and where the engines here are of other sizes than the probe's.
         """
         for name, value in (("width", width), ("height", height), ("batch", batch)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -122,7 +128,14 @@ class Enhancer:
         if kind is not None and kind not in KINDS:
             raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
         count = self.manifest.num_inference_steps if steps is None else steps
-        return self._decide(int(height), int(width), count, int(batch), dtype, kind)
+        check_steps(self.manifest.num_train_timesteps, count, "dpmpp-2m")  # takes every number that some sampler takes
+        plan = self._decide(int(height), int(width), count, int(batch), dtype, kind)
+        if not timed:
+            return plan
+        with self._lock:
+            self._check_open()
+            speed = speeds(self.backend, self.package)
+        return replace(plan, seconds=sum(plan.stage_seconds(speed).values()))
 
     def _decide(
         self,
@@ -133,13 +146,14 @@ class Enhancer:
         dtype: DTypeLike,
         kind: Kind | None,
         than: Plan | None = None,
+        held_bytes: int = 0,
     ) -> Plan:
         return decide(
             self.manifest,
             self.backend.traits,
             height,
             width,
-            base_bytes=self._process_bytes,
+            base_bytes=self._process_bytes + held_bytes,
             budget=self._budget,
             steps=steps,
             batch=batch,
@@ -172,8 +186,8 @@ class Enhancer:
         batch, height, width, _ = photos.shape
         x_t = self._noise(noise, seed, batch, height, width, alone=is_single(photo))
         count = self.manifest.num_inference_steps if steps is None else steps
-        if plan is not None and (plan.height, plan.width) != (height, width):
-            raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
+        if plan is not None:
+            check_plan(plan, photos, self.backend)
         with self._lock:
             pixels = self._run(photos, x_t, count, sampler, plan)
         if is_single(photo):
@@ -217,6 +231,9 @@ class Enhancer:
             x_t = self._noise(noise, seed, 1, height, width, alone=True)
             with self._lock:
                 self._check_open()
+                self.why = ""
+                if self._promised:
+                    self._drop_buffers()  # what they keep was not planned for
                 table = self._table(count, sampler)
                 try:
                     plan = self.plan(width, height, steps=count, batch=_FRAMES, dtype=photo.dtype)
@@ -225,7 +242,10 @@ class Enhancer:
                 if plan.kind != "whole":
                     return PlannedSlot(self, x_t, count, sampler)
                 padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
-                return WholeSlot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
+                try:
+                    return WholeSlot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
+                except (OutOfMemoryError, MemoryError):
+                    return PlannedSlot(self, x_t, count, sampler)
 
         return stream(frames, check, open_slot)
 
@@ -233,20 +253,34 @@ class Enhancer:
         if self._closed:
             raise EngineError("this enhancer was closed; open the package again.")
 
-    def _run(self, photos: Pixels, x_t: NDArray[np.float32], steps: int, sampler: str, given: Plan | None) -> Pixels:
-        """By the plan, and by smaller ones where memory runs out and no plan was given."""
+    def _run(
+        self,
+        photos: Pixels,
+        x_t: NDArray[np.float32],
+        steps: int,
+        sampler: str,
+        given: Plan | None = None,
+        held_bytes: int = 0,
+    ) -> Pixels:
+        """By the plan, and by smaller ones where memory runs out and no plan was given. held_bytes: of other photos
+        and results that are in memory meanwhile."""
         self._check_open()
         table = self._table(steps, sampler)
         batch, height, width, _ = photos.shape
-        plan = given or self.plan(width, height, steps=steps, batch=batch, dtype=photos.dtype)
-        self.why = "" if plan.kind == "whole" else str(plan)
+        plan = given or self._decide(height, width, steps, batch, photos.dtype, None, held_bytes=held_bytes)
+        self.why, reason = "" if plan.kind == "whole" else str(plan), ""
         while True:
             try:
                 return self._run_plan(plan, photos, x_t, table)
             except (OutOfMemoryError, MemoryError) as error:
                 reason = " ".join(str(error).split()) or "not enough memory"
+            except InputError as error:
+                if not reason:
+                    raise
+                # a smaller plan that the engines here cannot run
+                raise OutOfMemoryError(f"out of memory ({reason}), and {plan} cannot be run: {error}") from error
             self._drop_buffers()
-            smaller = None if given else self._smaller(plan, steps, batch, photos.dtype)
+            smaller = None if given else self._smaller(plan, steps, batch, photos.dtype, held_bytes)
             if smaller is None:
                 raise OutOfMemoryError(
                     f"out of memory with the plan {plan} ({reason}); "
@@ -259,7 +293,7 @@ class Enhancer:
     def _run_plan(self, plan: Plan, photos: Pixels, x_t: NDArray[np.float32], table: Steps) -> Pixels:
         if plan.kind != "whole":
             self._programs.clear()  # what they keep was not planned for
-            pixels = np.empty_like(photos)
+            pixels = np.empty(photos.shape, photos.dtype)
             for photo, noise, result in zip(photos, x_t, pixels, strict=True):
                 if self._bounded is None or self._bounded[0] != plan:
                     self._bounded = None
@@ -272,13 +306,16 @@ class Enhancer:
         started = perf_counter_ns()
         image = to_tensor(photos, self.manifest.pad_multiple)
         pad_ms = (perf_counter_ns() - started) / 1e6
-        program = self._program(len(photos), *image.shape[2:])
+        key = (len(photos), image.shape[2], image.shape[3])
+        if self._promised and key not in self._programs:
+            self._programs.clear()  # what they keep was not planned for
+        program = self._program(*key)
         return self._pixels(program, program.run(image, x_t, table), photos, pad_ms)
 
-    def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike) -> Plan | None:
+    def _smaller(self, plan: Plan, steps: int, batch: int, dtype: DTypeLike, held_bytes: int) -> Plan | None:
         """The next one to try, or None."""
         try:
-            return self._decide(plan.height, plan.width, steps, batch, dtype, None, than=plan)
+            return self._decide(plan.height, plan.width, steps, batch, dtype, None, than=plan, held_bytes=held_bytes)
         except InputError:
             return None
 

@@ -25,8 +25,8 @@ class OutOfMemoryError(EngineError, MemoryError):
     """An engine, or the host's part, did not get the memory that it asked for."""
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an engine library's exception says so: they have no class of their own for it."""
+def out_of_memory(error: BaseException | str) -> bool:
+    """Whether an engine library's exception, or its words, say so: they have no class of their own for it."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(word in text for word in _WORDS)
 

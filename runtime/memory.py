@@ -18,7 +18,9 @@ _UNITS = {
     "gi": 1 << 30,
     "ti": 1 << 40,
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(
+    r"\s*((?:\d{1,3}(?:,\d{3}){1,5}|\d{1,18})(?:\.\d{1,9})?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII
+)
 
 
 def parse_size(size: int | str) -> int:
@@ -31,7 +33,7 @@ def parse_size(size: int | str) -> int:
             return size
     elif isinstance(size, str):
         match = _SIZE.fullmatch(size)
-        if match and (found := round(float(match[1]) * _UNITS[(match[2] or "").lower()])) > 0:
+        if match and (found := round(float(match[1].replace(",", "")) * _UNITS[(match[2] or "").lower()])) > 0:
             return found
     raise InputError(f"the memory {size!r} is no size above 0; write it like 2GiB, 512MiB or 1.5GB.")
 

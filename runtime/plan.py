@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .command import Parser, run_command
-from .errors import InputError
+from .errors import DiffLLError, InputError
+from .kinds import KINDS
 
 if TYPE_CHECKING:
     from .planning import Plan
@@ -26,7 +29,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help="default: onnxruntime")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: 10)")
-    parser.add_argument("--plan", metavar="NAME", help="whole, strips or tiles; default: as memory asks for")
+    parser.add_argument(
+        "--plan", choices=KINDS, metavar="NAME", help="whole, strips or tiles; default: as memory asks for"
+    )
     return parser.parse_args(argv)
 
 
@@ -41,26 +46,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
         plan = enhancer.plan(int(match[1]), int(match[2]), steps=args.steps, kind=args.plan)
-        show(plan, speeds(enhancer.backend, enhancer.package))
+        try:
+            speed = speeds(enhancer.backend, enhancer.package)
+        except DiffLLError as error:  # engines of one size, say
+            print(f"no time is told, as a probe of 512x512 could not be run: {error}", file=sys.stderr)
+            speed = {"denoiser": math.nan, "rest": math.nan}
+        show(plan, speed)
     return 0
 
 
 def show(plan: Plan, speed: dict[str, float]) -> None:
-    """speed: FLOP a second, of the denoiser and of the rest, measured here."""
+    """speed: FLOP a second, of the denoiser and of the rest, measured here; NaN where that was not possible."""
     print(plan)
     print("| stage | runs | GFLOP a photo | memory while it runs (MiB) | seconds |")
     print("|---|---|---|---|---|")
-    total = 0.0
+    seconds = plan.stage_seconds(speed)
     for stage, flop in plan.stage_flop.items():
         runs = plan.steps if stage == "denoiser" else 1
-        seconds = runs * flop / speed["denoiser" if stage == "denoiser" else "rest"]
-        total += seconds
         memory = plan.stage_bytes[stage] / 2**20
-        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {seconds:,.1f} |")
-    print(
-        f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB; about {total:,.1f} s by a probe of "
-        f"this machine ({speed['denoiser'] / 1e9:,.0f} GFLOP/s in the denoiser, {speed['rest'] / 1e9:,.0f} in the rest)"
-    )
+        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {_told(seconds[stage])} |")
+    print(f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB")
+    if not math.isnan(speed["rest"]):
+        print(
+            f"about {sum(seconds.values()):,.1f} s by a probe of this machine "
+            f"({speed['denoiser'] / 1e9:,.0f} GFLOP/s in the denoiser, {speed['rest'] / 1e9:,.0f} in the rest)"
+        )
+
+
+def _told(seconds: float) -> str:
+    return "?" if math.isnan(seconds) else f"{seconds:,.1f}"
 
 
 if __name__ == "__main__":

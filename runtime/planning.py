@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .image import padded_size
+from .kinds import Kind
 from .memory import show_size
 from .strips import halo, smallest_strip
 
 if TYPE_CHECKING:
     from .backends.base import Traits
     from .package import Manifest
-
-Kind = Literal["whole", "strips", "tiles"]
-KINDS: tuple[str, ...] = get_args(Kind)
 
 _CROSSOVER = 1.5  # attention's quadratic work over the rest of a step, up to which every key is seen
 _STRIP = 8  # halos: a strip no higher than that costs a third more than its rows
@@ -36,18 +34,19 @@ _MARGIN = 64 << 20  # allocators, conversions, and the interpreter's own growth
 class Plan:
     """How one photo (or batch) of a size is run, and what that is predicted to cost.
 
-    width, height: of the photo, in pixels. kind: ``whole``; ``strips``: the loop whole, what comes before and after
-    it in full-width strips, exact; ``tiles``: the loop on overlapping windows too, which changes the picture.
-    strip_height: rows of the padded photo. window: (width, height) in pixels of the photo; overlap: that neighbours
-    share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and column of
-    keys. lean: the denoiser in a form that is slower and takes less memory.
+    width, height: of the photo, in pixels. depth: bytes a sample. kind: ``whole``; ``strips``: the loop whole, what
+    comes before and after it in full-width strips, exact; ``tiles``: the loop on overlapping windows too, which changes
+    the picture. strip_height: rows of the padded photo. window: (width, height) in pixels of the photo; overlap: that
+    neighbours share at least; batch: windows (or photos) at once. key_stride: attention sees every so-many-th row and
+    column of keys. lean: the denoiser in a form that is slower and takes less memory.
     flop: 2 x multiply-adds. stage_flop, stage_bytes: by stage, of one run (a denoiser step), scratch memory as
-    predicted for the engine. photo_bytes: that the photo takes. peak_bytes: of the process. seconds: predicted; None
-    where no probe was made.
+    predicted for the engine. photo_bytes: that the photo takes. peak_bytes: of the process. seconds: predicted, where
+    a time was asked for.
     """
 
     width: int
     height: int
+    depth: int
     kind: Kind
     steps: int
     strip_height: int
@@ -63,6 +62,13 @@ class Plan:
     stage_flop: Mapping[str, int] = field(compare=False)
     stage_bytes: Mapping[str, int] = field(compare=False)
     seconds: float | None = field(default=None, compare=False)
+
+    def stage_seconds(self, speed: Mapping[str, float]) -> dict[str, float]:
+        """Seconds a photo by stage, all steps, at ``speed`` FLOP a second (``denoiser`` and the ``rest``)."""
+        return {
+            stage: self.steps * flop / speed[stage] if stage == "denoiser" else flop / speed["rest"]
+            for stage, flop in self.stage_flop.items()
+        }
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -107,9 +113,14 @@ def decide(
     plans = list(dict.fromkeys(replace(plan, budget_bytes=budget) for plan in model.plans(kind)))
     fitting = [plan for plan in plans if budget is None or plan.peak_bytes <= budget]
     if than is not None:
+
+        def size(plan: Plan) -> int:
+            return max(plan.stage_bytes.values()) if traits.device else plan.photo_bytes
+
         behind = fitting[fitting.index(than) + 1 :] if than in fitting else fitting
+        behind = [plan for plan in behind if size(plan) <= size(than)]
         # few tries: a process without memory may end in a library that cannot even say so
-        fitting = [plan for plan in behind if plan.photo_bytes <= _SMALLER * than.photo_bytes] or behind[-1:]
+        fitting = [plan for plan in behind if size(plan) <= _SMALLER * size(than)] or behind[-1:]
     if fitting:
         return fitting[0]
     smallest = min(plans, key=lambda plan: plan.peak_bytes)
@@ -138,7 +149,7 @@ class _Model:
         self.manifest, self.traits, self.cost = manifest, traits, manifest.cost
         self.height, self.width = height, width
         self.rows, self.columns = (padded_size(side, manifest.pad_multiple) for side in (height, width))
-        self.steps, self.batch = steps, batch
+        self.steps, self.batch, self.depth = steps, batch, depth
         self.hfrms = [f"hfrm{k}" for k in range(manifest.levels)]
         self.base = base_bytes + _MARGIN
         self.photos = 2 * 3 * depth * height * width  # a photo and its result
@@ -302,7 +313,8 @@ class _Model:
         total = photos * sum(one * (self.steps if name == "denoiser" else 1) for name, one in flop.items())
         peak = max(peak, self.base + self.batch * self.files)
         return Plan(
-            self.width, self.height, kind, self.steps, strip, window, overlap, batch, key_stride, lean, total,
+            self.width, self.height, self.depth, kind, self.steps,
+            strip, window, overlap, batch, key_stride, lean, total,
             peak - self.base, peak, None,
             dict(flop), dict(stages),
         )  # fmt: skip

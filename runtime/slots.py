@@ -51,21 +51,30 @@ class PlannedSlot:
 
     def __init__(self, enhancer: Enhancer, x_t: NDArray[np.float32], steps: int, sampler: str) -> None:
         self._enhancer, self._x_t, self._steps, self._sampler = enhancer, x_t, steps, sampler
-        self._frame: Pixels
-        self._result: Pixels
+        self._frame: Pixels | None = None
+        self._result: tuple[Pixels, dict[str, float], list[float]] | None = None
 
     def prepare(self, frame: Pixels) -> None:
         self._frame = frame[None].copy()
 
     def submit(self) -> None:
-        with self._enhancer._lock:
-            self._result = self._enhancer._run(self._frame, self._x_t, self._steps, self._sampler, None)
+        enhancer, frame = self._enhancer, self._frame
+        assert frame is not None
+        self._frame = None
+        with enhancer._lock:
+            # the caller's frame and the other slot's result are there too
+            photo = enhancer._run(frame, self._x_t, self._steps, self._sampler, held_bytes=2 * frame.nbytes)
+            self._result = photo, enhancer.timings, enhancer.step_timings
 
     def collect(self) -> Pixels:
-        with self._enhancer._collecting:
-            self._enhancer._check_open()
-            photo: Pixels = self._result[0]
+        enhancer = self._enhancer
+        with enhancer._collecting:
+            enhancer._check_open()
+            assert self._result is not None
+            photos, enhancer.timings, enhancer.step_timings = self._result
+            self._result = None
+        photo: Pixels = photos[0]
         return photo
 
     def settle(self) -> None:
-        pass
+        self._result = None

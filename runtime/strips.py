@@ -110,7 +110,7 @@ class Strips:
         """The restored photo, shape and dtype of ``photo``, from what the loop made of its average band."""
         manifest = self._manifest
         scale, height = 2**manifest.levels, photo.shape[0]
-        result = np.empty_like(photo)
+        result = np.empty(photo.shape, photo.dtype)
         todo = list(strips(padded_size(height, manifest.pad_multiple), self._height, halo(manifest.levels)))
         for strip in todo:
             self._upload_strip(photo, strip)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine_cache import Engine, EngineCache
-from ..errors import BackendUnavailableError, EngineError, InputError
+from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..package import Package, Precision, TensorSpec
 from ..threads import default_environment, usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
@@ -37,6 +37,7 @@ _TARGET = "ncnn"
 _PARAM, _WEIGHTS, _TABLE = "engine.param", "engine.bin", "shifts.npy"
 _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number
+_NO_MEMORY = -100  # what ncnn answers
 _HALF = ("fp16", "bf16")
 
 
@@ -207,7 +208,7 @@ class _Net:
         extractor.set_workspace_allocator(self._pools[1])
         # cloned: ncnn wants every channel aligned
         mats = [ncnn.Mat(one).clone() for one in inputs]
-        failed = any(extractor.input(f"in{index}", mat) for index, mat in enumerate(mats))
+        failed = next((code for index, mat in enumerate(mats) if (code := extractor.input(f"in{index}", mat))), 0)
         if not failed:
             failed, output = extractor.extract("out0")
             if not failed:
@@ -215,7 +216,8 @@ class _Net:
                 if array.shape == result.shape:
                     np.copyto(result, array)
                     return
-        raise EngineError(f"ncnn could not run {self._stage}. Out of memory? Use a smaller photo.")
+        failure = OutOfMemoryError if failed == _NO_MEMORY else EngineError
+        raise failure(f"ncnn could not run {self._stage} ({failed}). Out of memory? Use a smaller photo.")
 
 
 def _engine(package: Package, stage: str, graph_sha256: str) -> Engine:

@@ -6,6 +6,7 @@ import functools
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemo
 from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
 from ..package import Package, Stage, TensorSpec
+from ..program import LOOP
 from ..threads import usable_cores
 from ..uint8 import with_uint8_activations
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
@@ -141,6 +143,8 @@ class OnnxRuntimeBackend:
 
     def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
         session = self._sessions[stage] if form == PLAIN else self._in_form(stage, form)
+        if stage == LOOP and form == PLAIN:
+            self._other = None  # its weights were not planned for
         binding = session.io_binding()
         for node in session.get_inputs():
             binding.bind_ortvalue_input(node.name, tensors[node.name].value)
@@ -176,8 +180,16 @@ class OnnxRuntimeBackend:
         self._other = None
 
 
-@functools.cache
+_FIRST = Lock()
+
+
 def _one_region() -> bool:
+    with _FIRST:
+        return _make_region()
+
+
+@functools.cache
+def _make_region() -> bool:
     """An arena for the CPU sessions of this process that takes its memory as one large region.
 
     By default an arena grows in pieces of doubling size, in which large tensors leave gaps: a denoiser step took 90 to

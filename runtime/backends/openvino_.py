@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import bfloat16
 from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
 from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
 from ..package import Package, Precision, Stage, TensorSpec
+from ..program import LOOP
 from ..threads import usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
@@ -39,10 +41,10 @@ def open_backend(package: Package, providers: Sequence[str] | None) -> OpenVinoB
 
 @dataclass(frozen=True)
 class HostTensor:
-    """OpenVINO's tensor over numpy's memory; array is None for bfloat16, which numpy does not have."""
+    """OpenVINO's tensor over numpy's memory."""
 
     value: ov.Tensor
-    array: NDArray[Any] | None
+    array: NDArray[Any]
 
 
 class OpenVinoBackend:
@@ -57,8 +59,8 @@ class OpenVinoBackend:
         core = open_core(device, precision)
         config = cpu_config(precision) if device == CPU else {}
         engines = _engines(package, core) if device == CPU else {}
-        self._compile = (core, package, device, config)
-        self._other: tuple[Form, ov.InferRequest] | None = None
+        self._compile = (core, package, device, config, engines)
+        self._form = PLAIN
         self._requests = {
             stage.name: _request(core, package, stage, device, config, engines.get(stage.name))
             for stage in package.manifest.stages
@@ -66,21 +68,21 @@ class OpenVinoBackend:
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> HostTensor:
         if spec.dtype == "bfloat16":
-            return HostTensor(ov.Tensor(ov.Type.bf16, ov.Shape(shape)), None)
+            bits = np.zeros(shape, bfloat16.BITS)
+            return HostTensor(ov.Tensor(bits, ov.Shape(shape), ov.Type.bf16), bits)
         array = np.zeros(shape, spec.dtype)
         return HostTensor(ov.Tensor(array, shared_memory=True), array)
 
     def upload(self, buffer: HostTensor, array: NDArray[Any]) -> None:
-        assert buffer.array is not None, "the loop uploads photos, noise and tables: none of them is bfloat16"
-        np.copyto(buffer.array, array, casting="same_kind")
+        bfloat16.fill(buffer.array, array)
 
     def download(self, buffer: HostTensor) -> NDArray[Any]:
-        assert buffer.array is not None
-        array = buffer.array
-        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+        return bfloat16.floats(buffer.array)
 
     def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
-        request = self._requests[stage] if form == PLAIN else self._in_form(stage, form)
+        if stage == LOOP:
+            self._take_form(form)
+        request = self._requests[stage]
         bound = dict(tensors)
 
         def call() -> None:
@@ -97,21 +99,21 @@ class OpenVinoBackend:
 
         return call
 
-    def _in_form(self, stage: str, form: Form) -> ov.InferRequest:
-        """A second model, compiled now, with weights of its own; one, of the form asked for last, is kept."""
-        if self._other is None or self._other[0] != form:
-            self._other = None
-            core, package, device, config = self._compile
-            opened = _request(core, package, package.manifest.stage(stage), device, config, None, form.key_stride)
-            self._other = (form, opened)
-        return self._other[1]
+    def _take_form(self, form: Form) -> None:
+        """Have the denoiser in this form. A request keeps its scratch memory for good: there is one at a time."""
+        if form != self._form:
+            core, package, device, config, engines = self._compile
+            del self._requests[LOOP]
+            engine = engines.get(LOOP) if form == PLAIN else None
+            stage = package.manifest.stage(LOOP)
+            self._requests[LOOP] = _request(core, package, stage, device, config, engine, form.key_stride)
+            self._form = form
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return in_order(parts)
 
     def close(self) -> None:
         self._requests.clear()
-        self._other = None
 
 
 def open_core(device: str, precision: Precision) -> ov.Core:

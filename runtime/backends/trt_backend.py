@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from .. import bfloat16
 from ..package import Package, TensorSpec
 from . import cuda
 from .base import PLAIN, Form, Job, Part, Traits
@@ -53,7 +53,7 @@ class TensorRTBackend:
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
         # a copy before this one may still read the staging array: what it copies is copied over by this one
         staging = self._staging(buffer)
-        np.copyto(staging, array, casting="same_kind")
+        bfloat16.fill(staging, array)
         cuda.copy_to_device(buffer.memory, staging, self._uploads)
 
     def download(self, buffer: DeviceTensor) -> NDArray[Any]:
@@ -61,7 +61,7 @@ class TensorRTBackend:
         cuda.copy_to_host(staging, buffer.memory, self._downloads)
         copied.record(self._downloads)
         copied.synchronize()
-        return staging.astype(np.float32, copy=False) if staging.dtype.kind == "f" else staging
+        return bfloat16.floats(staging)
 
     def bind(
         self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
@@ -90,7 +90,6 @@ class TensorRTBackend:
             del self._main, self._aside, self._uploads, self._downloads
 
     def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
-        assert buffer.dtype != "bfloat16", "the loop copies photos, noise and tables: none of them is bfloat16"
         if buffer.staging is None:
-            buffer.staging = cuda.pinned(buffer.shape, buffer.dtype)
+            buffer.staging = cuda.pinned(buffer.shape, bfloat16.BITS if buffer.dtype == "bfloat16" else buffer.dtype)
         return buffer.staging

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendUnavailableError, EngineError
+from ..errors import BackendUnavailableError, EngineError, OutOfMemoryError, out_of_memory
 from ..gpu import Gpu, current_gpu, is_jetson
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -33,7 +33,8 @@ class Library:
         """An error with the library's own last words, which are forgotten then. what: "could not ..."."""
         words = " | ".join(" ".join(line.split()) for line in self.log.errors)[-500:] or "it gave no reason"
         self.log.errors.clear()
-        return EngineError(f"{MODULES[self.target]} {self.version} {what}: {words}. {cure}")
+        failure = OutOfMemoryError if out_of_memory(words) else EngineError
+        return failure(f"{MODULES[self.target]} {self.version} {what}: {words}. {cure}")
 
 
 def _no_gpu() -> str:

@@ -74,8 +74,11 @@ def _decode(file: BinaryIO, path: Path, head: bytes, kind: str, max_pixels: int,
     if getattr(image, "is_animated", False):
         raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
     if check is not None:
+        # a PNG's orientation may come behind its pixels: asked for, Pillow would decode them
+        turned = kind != "PNG" and orientation(image) >= 5
+        width, height = image.size[::-1] if turned else image.size
         try:
-            check(*image.size, 16 if depth == 16 else 8)
+            check(width, height, 16 if depth == 16 else 8)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,14 +31,40 @@ def plan(bundled_package):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("2GiB", 2 << 30), ("512 MiB", 512 << 20), ("1.5GB", 1_500_000_000), ("800m", 800_000_000), ("7", 7), (9, 9)],
+    [
+        ("2GiB", 2 << 30),
+        ("512 MiB", 512 << 20),
+        ("1.5GB", 1_500_000_000),
+        ("800m", 800_000_000),
+        ("7", 7),
+        (9, 9),
+        ("1,234 MiB", 1234 << 20),
+    ],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize(
-    "text", ["-1GiB", "0", "0GiB", 0, -5, "", "two", "1e9", "nan", "2 GiB GiB", True, None, 1.5, "\u0661GiB"]
+    "text",
+    [
+        "-1GiB",
+        "0",
+        "0GiB",
+        0,
+        -5,
+        "",
+        "two",
+        "1e9",
+        "9" * 400,
+        "1,23 MiB",
+        "nan",
+        "2 GiB GiB",
+        True,
+        None,
+        1.5,
+        "\u0661GiB",
+    ],
 )
 def test_unreadable_sizes_are_refused(text):
     with pytest.raises(InputError, match="no size above 0; write it like 2GiB"):
@@ -63,12 +90,11 @@ def test_less_memory_means_smaller_plans_and_the_promise_is_kept(plan):
 def test_too_small_a_budget_names_the_smallest_which_does(plan):
     with pytest.raises(InputError, match="fits into here is") as refused:
         plan(1200, 900, 200 * MIB)
-    words = str(refused.value).replace(",", "").split()
-    smallest = int(words[words.index("MiB", words.index("here")) - 1])
-    assert 200 < smallest < 1000
-    assert plan(1200, 900, smallest * MIB).kind == "tiles"
+    smallest = parse_size(re.search(r"fits into here is ([\d,]+ MiB)", str(refused.value))[1])
+    assert 200 * MIB < smallest < 1000 * MIB
+    assert plan(1200, 900, smallest).kind == "tiles"
     with pytest.raises(InputError, match="fits into here is"):
-        plan(1200, 900, (smallest - 2) * MIB)
+        plan(1200, 900, smallest - 2 * MIB)
 
 
 def test_a_plan_that_was_asked_for_is_that_or_an_error(plan):
@@ -108,6 +134,20 @@ def test_more_depth_more_photos_and_engines_that_keep_memory_take_more(plan):
     in_strips = plan(1200, 900, traits=keeping, kind="strips").peak_bytes
     keeping = replace(keeping, keeps="all")
     assert plan(1200, 900, traits=keeping, kind="strips").peak_bytes > in_strips
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_after_running_out_of_memory_nothing_larger_is_tried(plan, device):
+    traits = Traits(live=1.0, live_rest=1.0, weights=2.0, live_lean=None if device else 0.8, device=device)
+    tried = [plan(3840, 2160, 30_000 * MIB, traits=traits)]
+    for _ in range(20):
+        try:
+            tried.append(plan(3840, 2160, 30_000 * MIB, traits=traits, than=tried[-1]))
+        except InputError:
+            break
+    sizes = [max(one.stage_bytes.values()) if device else one.photo_bytes for one in tried]
+    assert 3 < len(tried) < 20
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_a_graph_without_the_constant_is_refused(tiny_package):
