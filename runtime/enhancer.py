@@ -94,7 +94,8 @@ class Enhancer:
         if max_memory is not None:
             parse_size(max_memory)
         opened = Package.open(package)
-        return cls(opened, open_backend(backend, opened, providers), max_memory)
+        frugal = max_memory is not None
+        return cls(opened, open_backend(backend, opened, providers, frugal=frugal), max_memory)
 
     @property
     def manifest(self) -> Manifest:

@@ -21,7 +21,7 @@ _PROBE_SIDE = 256  # pixels, before padding: large enough that the convolutions 
 _log = logging.getLogger(__name__)
 
 
-def open_backend(package: Package, providers: Sequence[str] | None) -> Backend[Any]:
+def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> Backend[Any]:
     """The backend that ran one step on a small photo fastest, of those that open ``package`` here.
 
     What was tried, and how it went, is logged once (INFO) and kept in the backend's ``why``.
@@ -34,7 +34,7 @@ def open_backend(package: Package, providers: Sequence[str] | None) -> Backend[A
     kept: Backend[Any] | None = None
     for name in CANDIDATES:
         try:
-            backend = open_named(name, package, None)
+            backend = open_named(name, package, None, frugal=frugal)
             elapsed = _probe(backend, package)
         except DiffLLError as error:
             failures[name] = str(error)

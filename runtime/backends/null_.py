@@ -12,7 +12,7 @@ from ..package import Package, TensorSpec
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 
-def open_backend(package: Package, providers: Sequence[str] | None) -> NullBackend:
+def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> NullBackend:
     return NullBackend(package)
 
 

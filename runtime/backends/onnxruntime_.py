@@ -35,8 +35,8 @@ _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bi
 _RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
 
 
-def open_backend(package: Package, providers: Sequence[str] | None) -> OnnxRuntimeBackend:
-    return OnnxRuntimeBackend(package, providers or (_CPU,))
+def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(package, providers or (_CPU,), frugal)
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,9 @@ class OnnxRuntimeBackend:
     """One session a stage, all with the same providers. Buffers are OrtValues on the first provider's device."""
 
     name = "onnxruntime"
-    traits = Traits(live=1.15, live_rest=1.1, weights=4.0, live_lean=0.9, key_stride=True)
     why = ""
 
-    def __init__(self, package: Package, providers: Sequence[str]) -> None:
+    def __init__(self, package: Package, providers: Sequence[str], frugal: bool) -> None:
         tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]
         if any(spec.dtype == "bfloat16" for spec in tensors):
             raise InputError(
@@ -72,6 +71,9 @@ class OnnxRuntimeBackend:
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._package, self._providers = package, full
+        self._one_region = frugal and full == [_CPU] and _one_region()
+        live, lean = (1.15, 0.9) if self._one_region else (1.45, 1.15)
+        self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_lean=lean, key_stride=True)
         self._sessions = {stage.name: self._session(package, stage, full) for stage in package.manifest.stages}
         self._other: tuple[Form, ort.InferenceSession] | None = None
         # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
@@ -93,7 +95,7 @@ class OnnxRuntimeBackend:
             options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
         else:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if providers == [_CPU] and _one_region():
+        if self._one_region:
             options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
         if form.lean:
@@ -194,8 +196,8 @@ def _make_region() -> bool:
 
     By default an arena grows in pieces of doubling size, in which large tensors leave gaps: a denoiser step took 90 to
     128 bytes a pixel (and 118 to 158 in the blocked layout) for photos between 1.5 and 3 megapixels, from one region
-    always 90 to 95 (117 to 121). What is not written to takes no memory. False where the process has such an arena
-    already, of another's making.
+    always 90 to 95 (117 to 121). What is not written to takes no memory. A full-size 600x400 photo takes a tenth
+    longer. False where the process has such an arena already, of another's making.
     """
     try:
         memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)

@@ -35,7 +35,7 @@ except ImportError as error:
 CPU, TARGET, ENGINE = "CPU", "openvino", "engine.blob"
 
 
-def open_backend(package: Package, providers: Sequence[str] | None) -> OpenVinoBackend:
+def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> OpenVinoBackend:
     return OpenVinoBackend(package, providers or (CPU,))
 
 

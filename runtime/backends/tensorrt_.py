@@ -10,7 +10,9 @@ from ..package import Package
 from .base import Backend
 
 
-def open_backend(package: Package, providers: Sequence[str] | None, target: str = "tensorrt") -> Backend[Any]:
+def open_backend(
+    package: Package, providers: Sequence[str] | None, target: str = "tensorrt", *, frugal: bool = False
+) -> Backend[Any]:
     if providers:
         raise InputError(
             f"the backend {target} has no providers ({', '.join(providers)}); leave that option out. "

@@ -10,5 +10,5 @@ from .base import Backend
 from .tensorrt_ import open_backend as open_tensorrt
 
 
-def open_backend(package: Package, providers: Sequence[str] | None) -> Backend[Any]:
+def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> Backend[Any]:
     return open_tensorrt(package, providers, "tensorrt-rtx")
