@@ -10,6 +10,7 @@ from .plan import VARIANTS
 from .records import Record
 from .stats import paired_ratio
 
+_FAILED = "failed"
 _MIB = 1 << 20
 _ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "torch")
 _PAPER = """\
@@ -199,7 +200,8 @@ def _flags(records: Sequence[Record]) -> list[str]:
 
 
 def readme_table(records: Sequence[Record]) -> str:
-    """The short table: a row for every engine and number of steps, a column for every size."""
+    """The short table: a row for every engine and number of steps, a column for every size. An engine that ran at no
+    size, mostly for a precision that it does not take, is left to the report."""
     parts = []
     for device, own in devices(latest(records)).items():
         measured = [record for record in own if is_measured(record)]
@@ -211,6 +213,7 @@ def readme_table(records: Sequence[Record]) -> str:
             package = f" ({record['name']})" if record["subject"]["kind"] == "package" else ""
             place = (f"{engine_of(record)}{package}", str(record["steps"]))
             rows.setdefault(place, {})[size_of(record)] = _short(record, own)
+        rows = {place: cells for place, cells in rows.items() if set(cells.values()) != {_FAILED}}
         table = [[*place, *(cells.get(size, "-") for size in sizes)] for place, cells in rows.items()]
         head = ("engine", "steps", *sizes)
         libraries = own[0]["fingerprint"]["libraries"]
@@ -225,7 +228,7 @@ def readme_table(records: Sequence[Record]) -> str:
 
 def _short(record: Record, records: Sequence[Record]) -> str:
     if "failed" in record:
-        return "failed"
+        return _FAILED
     if not is_measured(record):
         return f"needs {record['needed_bytes'] / 1e9:.0f} GB"
     base = base_of(record, records)
