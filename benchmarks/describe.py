@@ -52,7 +52,9 @@ def unfit(record: Record, needed: int, free: int) -> Record:
 
 
 def failed(record: Record, one: Measurement, needed: int) -> Record:
-    return record | {"failed": one.failed, "needed_bytes": needed}
+    """Records are published: the folder that the package lies in is this machine's own."""
+    path = one.config.package.path.absolute()
+    return record | {"failed": one.failed.replace(str(path), path.name), "needed_bytes": needed}
 
 
 def measured(record: Record, one: Measurement, run: Mapping[str, Any], needed: int) -> Record:

@@ -72,14 +72,8 @@ def cache_folder() -> Path | None:
 def measure(backend: Backend[Any], package: Package) -> dict[str, float]:
     manifest = package.manifest
     side = padded_size(_SIDE, manifest.pad_multiple)
-    program = Program(backend, manifest, 1, side, side)
-    steps = Steps(backend, manifest, make_table(np.asarray(manifest.alphas_cumprod), 1))
-    image = np.full((1, 3, side, side), 0.1, np.float32)
-    noise = np.zeros((1, 3, side >> manifest.levels, side >> manifest.levels), np.float32)
-    for _ in range(2):
-        program.run(image, noise, steps)
+    times = one_step(backend, package, side)
     flop = {name: cost.flop.at(side, side) for name, cost in manifest.cost.items()}
-    times = program.timings
     if "graph" in times:  # one graph of everything: one speed
         speed = sum(flop.values()) / times["graph"] * 1e3
         return {"denoiser": speed, "rest": speed}
@@ -88,3 +82,16 @@ def measure(backend: Backend[Any], package: Package) -> dict[str, float]:
         "denoiser": flop.pop(LOOP) / max(times[LOOP], 1e-3) * 1e3,
         "rest": sum(flop.values()) / max(rest, 1e-3) * 1e3,
     }
+
+
+def one_step(backend: Backend[Any], package: Package, side: int) -> dict[str, float]:
+    """Milliseconds by part (``Program.timings``) of a photo of ``side`` x ``side`` padded pixels and one step, the
+    second of two."""
+    manifest = package.manifest
+    program = Program(backend, manifest, 1, side, side)
+    steps = Steps(backend, manifest, make_table(np.asarray(manifest.alphas_cumprod), 1))
+    image = np.full((1, 3, side, side), 0.1, np.float32)
+    noise = np.zeros((1, 3, side >> manifest.levels, side >> manifest.levels), np.float32)
+    for _ in range(2):
+        program.run(image, noise, steps)
+    return program.timings

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from ..errors import BackendUnavailableError, DiffLLError, InputError
+from ..image import padded_size
 from ..package import Package
-from ..program import Program, Steps
-from ..sampler import make_table
+from ..probe import one_step
 from . import CANDIDATES
 from . import open_backend as open_named
 from .base import Backend
@@ -58,16 +55,6 @@ def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: b
 
 
 def _probe(backend: Backend[Any], package: Package) -> float:
-    """Seconds of one photo with one step, the second of two."""
-    manifest = package.manifest
-    side = -(-_PROBE_SIDE // manifest.pad_multiple) * manifest.pad_multiple
-    program = Program(backend, manifest, 1, side, side)
-    steps = Steps(backend, manifest, make_table(np.asarray(manifest.alphas_cumprod), 1))
-    image = np.full((1, 3, side, side), 0.1, np.float32)
-    noise = np.zeros((1, 3, side >> manifest.levels, side >> manifest.levels), np.float32)
-    elapsed = 0.0
-    for _ in range(2):
-        started = perf_counter()
-        program.run(image, noise, steps)
-        elapsed = perf_counter() - started
-    return elapsed
+    """Seconds of one photo with one step."""
+    side = padded_size(_PROBE_SIDE, package.manifest.pad_multiple)
+    return sum(one_step(backend, package, side).values()) / 1000
