@@ -1,9 +1,12 @@
-"""The fp32 denoiser in the forms that onnxruntime and OpenVINO run fastest on CPUs; ``restore`` takes them back for
-engines with kernels of their own.
+"""The denoiser in the forms that onnxruntime and OpenVINO run fastest on CPUs; ``restore`` takes them back for engines
+with kernels of their own.
 
-A GroupNormalization node is taken apart by onnxruntime into nine passes over the tensor, half of them casts. Written
-as ``x * a + b``, with a and b a channel from the group's means of x and x^2, it is five. TensorRT-RTX cannot build that
-form (std::bad_alloc in its ReduceMean and Reshape), ncnn has a layer for the whole.
+A GroupNormalization node is taken apart by onnxruntime into nine passes over the tensor, half of them casts; OpenVINO
+turns the tensor from channels last, where its convolutions have it, to channels first and back. Written as
+``(x - mean) * factor + bias``, with means over each channel first and over the group's channels after, every pass over
+the tensor is one that both do in their convolutions' layout. What keeps OpenVINO in it: a pass reads at most one tensor
+that was reshaped. Centred before it is squared, it bears bfloat16 in between. TensorRT-RTX cannot build that form
+(std::bad_alloc in its ReduceMean and Reshape), ncnn has a layer for the whole.
 
 A nearest-neighbour doubling followed by a 3x3 convolution reads each pixel up to four times: the four pixels of an
 output quad are four 2x2 convolutions with summed weights, at 4/9 of the multiplications (the sums change rounding
@@ -23,20 +26,31 @@ from .query_blocks import plain_attention
 
 GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
 """In the names of the nodes that stand for one: what they make, the mark, the part."""
+_BY_GROUP, _BY_CHANNEL = "/groups", "/channels"
+"""After the names of a norm's constants in its shapes: (1, groups, channels of one) and (1, channels, 1, 1)."""
 
 
 def cpu_forms(content: bytes) -> bytes:
-    """A float32 stage graph with GroupNormalization and Resize + Conv written out as above; others are left alone."""
+    """A stage graph with float32 GroupNormalization and float32 Resize + Conv written out as above; the rest of it, and
+    other graphs, are left alone."""
     model = onnx.load_from_string(content)
     added: dict[str, np.ndarray] = {}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    doubled = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Resize"}
+    doubled = {node.output[0]: node for node in model.graph.node if node.op_type == "Resize"}
     nodes: list[onnx.NodeProto] = []
+
+    def is_float32(name: str) -> bool:
+        return name in constants and constants[name].data_type == onnx.TensorProto.FLOAT
+
     for node in model.graph.node:
-        if node.op_type == "GroupNormalization":
+        if node.op_type == "GroupNormalization" and is_float32(node.input[1]):
             nodes += _group_norm(node, constants, added)
         elif node.op_type == "Conv" and node.input[0] in doubled:
-            nodes += _upsample(node, doubled[node.input[0]], constants, added)
+            resize = doubled[node.input[0]]
+            if is_float32(node.input[1]):
+                nodes += _upsample(node, resize.input[0], constants, added)
+            else:  # sums rounded to half precision would not be the weights
+                nodes += [resize, node]
         elif node.op_type != "Resize":
             nodes.append(node)
     return with_nodes(model, nodes, added)
@@ -80,15 +94,15 @@ def _group(node: onnx.NodeProto) -> str:
 def _restored_norm(
     parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
 ) -> onnx.NodeProto:
-    scale, bias = parts["factor"].input[0], parts["offset"].input[0]
-    for name in (scale, bias):
-        added[name] = constants[name].reshape(-1)
+    scale, bias = parts["factor"].input[0], parts["shift"].input[1]
+    names = [scale.removesuffix(_BY_GROUP), bias.removesuffix(_BY_CHANNEL)]
+    added |= {name: constants[form].reshape(-1) for name, form in zip(names, (scale, bias), strict=True)}
     return helper.make_node(
         "GroupNormalization",
-        [parts["scale"].input[0], scale, bias],
+        [parts["centred"].input[0], *names],
         [parts["shift"].output[0]],
         epsilon=float(constants[parts["stable"].input[1]]),
-        num_groups=int(constants[parts["group"].input[1]][1]),
+        num_groups=int(constants[parts["mean_groups"].input[1]][1]),
     )
 
 
@@ -138,12 +152,15 @@ def _group_norm(
     source, scale, bias = node.input
     (result,) = node.output
     channels = constants[scale].dims[0]
-    for name in (scale, bias):
-        added[name] = numpy_helper.to_array(constants[name]).reshape(1, groups, -1)
     added |= {
+        f"{scale}{_BY_GROUP}": numpy_helper.to_array(constants[scale]).reshape(1, groups, -1),
+        f"{bias}{_BY_CHANNEL}": numpy_helper.to_array(constants[bias]).reshape(1, -1, 1, 1),
         f"groups_{groups}": np.array([0, groups, -1]),
         f"channels_{channels}": np.array([0, channels, 1, 1]),
-        "last_axis": np.array([2]),
+        f"in_group_{channels // groups}": np.array([1, 1, channels // groups]),
+        "columns": np.array([3]),
+        "rows": np.array([2]),
+        "of_group": np.array([2]),
         f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
     }
     nodes: list[onnx.NodeProto] = []
@@ -154,19 +171,23 @@ def _group_norm(
         nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
         return made
 
-    grouped = make("group", "Reshape", source, f"groups_{groups}")
-    mean = make("mean", "ReduceMean", grouped, "last_axis", keepdims=1)
-    power = make("power", "ReduceMean", make("square", "Mul", grouped, grouped), "last_axis", keepdims=1)
-    # rounding may leave a flat channel a variance just below zero
-    variance = make("variance", "Relu", make("spread", "Sub", power, make("mean_square", "Mul", mean, mean)))
+    def group_mean(part: str, value: str) -> str:
+        """(B, groups, 1), by rows, then columns, then channels: onnxruntime takes six times as long for rows and columns
+        at once where it has channels last (in an int8 graph), and sums of sums round less."""
+        rows = make(f"{part}_rows", "ReduceMean", value, "columns")
+        means = make(f"{part}_channels", "ReduceMean", rows, "rows")
+        return make(part, "ReduceMean", make(f"{part}_groups", "Reshape", means, f"groups_{groups}"), "of_group")
+
+    def by_channel(part: str, value: str) -> str:
+        return make(part, "Reshape", value, f"channels_{channels}")
+
+    mean = make("repeated", "Expand", group_mean("mean", source), f"in_group_{channels // groups}")
+    centred = make("centred", "Sub", source, by_channel("offset", mean))
+    variance = group_mean("variance", make("square", "Mul", centred, centred))
     deviation = make("deviation", "Sqrt", make("stable", "Add", variance, f"epsilon_{epsilon:g}"))
-    factor = make("factor", "Div", scale, deviation)
-    offset = make("offset", "Sub", bias, make("mean_factor", "Mul", mean, factor))
-    factors, offsets = (
-        make(f"{name}_channels", "Reshape", value, f"channels_{channels}")
-        for name, value in (("factor", factor), ("offset", offset))
-    )
-    make("shift", "Add", make("scale", "Mul", source, factors), offsets)
+    factor = make("factor", "Div", f"{scale}{_BY_GROUP}", deviation)
+    scaled = make("scale", "Mul", centred, by_channel("factor_channels", factor))
+    make("shift", "Add", scaled, f"{bias}{_BY_CHANNEL}")
     return nodes
 
 

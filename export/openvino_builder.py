@@ -16,7 +16,7 @@ from runtime.package import Precision
 
 @dataclass(frozen=True)
 class Options:
-    """precision: what OpenVINO computes in; it follows the package's."""
+    """precision: what OpenVINO computes in (``openvino_.compute_precision``); it follows the package's."""
 
     precision: str
 
@@ -28,8 +28,7 @@ class OpenVinoBuilder:
 
     def __init__(self, precision: Precision) -> None:
         self._core = openvino_.open_core(openvino_.CPU, precision)
-        self._config = openvino_.cpu_config(precision)
-        self.options = Options(openvino_.compute_precision(precision))
+        self.options = Options(openvino_.compute_precision(self._core, precision))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -43,7 +42,10 @@ class OpenVinoBuilder:
         started = time.perf_counter()
         content = io.BytesIO()
         try:
-            compiled = self._core.compile_model(self._core.read_model(graph), openvino_.CPU, self._config)
+            model = self._core.read_model(graph)
+            tensors = [tensor.any_name for tensor in (*model.inputs, *model.outputs)]
+            config = openvino_.cpu_config(self.options.precision, tensors)
+            compiled = self._core.compile_model(model, openvino_.CPU, config)
             compiled.export_model(content)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]

@@ -38,9 +38,7 @@ def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: 
     stages, cost = [], {}
     for graph in stage_graphs(model, precision):
         with progress.task(f"tracing {graph.name}"):
-            content = trace(graph, model.arch.pad_multiple)
-            if precision == "fp32":
-                content = cpu_forms(content)
+            content = cpu_forms(trace(graph, model.arch.pad_multiple))
             if graph.name == "denoiser":
                 content = query_blocks(content)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)

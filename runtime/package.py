@@ -20,7 +20,7 @@ from .errors import PackageError
 from .schema import Fields, show
 
 FORMAT = "diffll-package"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 CERTIFICATE = "certificate.json"

@@ -1,4 +1,4 @@
-"""OpenVINO: Intel and other CPUs, in float32 or, where the processor has it, in bfloat16.
+"""OpenVINO: Intel and other CPUs, in float32 or, where the package and the processor have it, in bfloat16 and int8.
 
 The graphs are compiled when the package is opened, unless ``python -m export.engine PACKAGE --target openvino`` left
 the compiled models of this machine and version beside them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,11 @@ class OpenVinoBackend:
     def __init__(self, package: Package, devices: Sequence[str]) -> None:
         device, precision = ", ".join(devices), package.manifest.precision
         core = open_core(device, precision)
-        config = cpu_config(precision) if device == CPU else {}
         engines = _engines(package, core) if device == CPU else {}
-        self._compile = (core, package, device, config, engines)
+        self._compile = (core, package, device, engines)
         self._form = PLAIN
         self._requests = {
-            stage.name: _request(core, package, stage, device, config, engines.get(stage.name))
+            stage.name: _request(core, package, stage, device, engines.get(stage.name))
             for stage in package.manifest.stages
         }
 
@@ -102,11 +101,11 @@ class OpenVinoBackend:
     def _take_form(self, form: Form) -> None:
         """Have the denoiser in this form. A request keeps its scratch memory for good: there is one at a time."""
         if form != self._form:
-            core, package, device, config, engines = self._compile
+            core, package, device, engines = self._compile
             del self._requests[LOOP]
             engine = engines.get(LOOP) if form == PLAIN else None
             stage = package.manifest.stage(LOOP)
-            self._requests[LOOP] = _request(core, package, stage, device, config, engine, form.key_stride)
+            self._requests[LOOP] = _request(core, package, stage, device, engine, form.key_stride)
             self._form = form
 
     def sequence(self, parts: Sequence[Part]) -> Job:
@@ -124,22 +123,28 @@ def open_core(device: str, precision: Precision) -> ov.Core:
             f"OpenVINO {ov.__version__} has no device {device} here (it has {', '.join(core.available_devices)}); ask "
             "for one of those."
         )
-    if precision == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and not _has_bfloat16(core, device):
         raise InputError("a bf16 package, and this processor has no bfloat16 arithmetic; use an fp32 package.")
     return core
 
 
-def compute_precision(precision: Precision) -> str:
-    """What the CPU computes in. OpenVINO's own default would be bfloat16 wherever the processor has it. For what is not
-    int8 in an int8 package that is a quarter faster, but the norms' means of squares do not bear it: 30 dB."""
-    return "bf16" if precision == "bf16" else "f32"
+def _has_bfloat16(core: ov.Core, device: str) -> bool:
+    return "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
-def cpu_config(precision: Precision) -> dict[str, Any]:
+def compute_precision(core: ov.Core, precision: Precision) -> str:
+    """``f32`` or ``mixed``: bfloat16 for what is not int8, but for the stages that a photo goes into or comes out of.
+    OpenVINO's own default would be bfloat16 everywhere on a processor that has it, for float32 packages too."""
+    return "mixed" if precision in ("bf16", "int8") and _has_bfloat16(core, CPU) else "f32"
+
+
+def cpu_config(computes: str, tensors: Iterable[str]) -> dict[str, Any]:
+    """How a graph with these inputs and outputs is compiled. Eight bits of mantissa would not hold a photo."""
+    half = computes == "mixed" and "image" not in tensors
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": usable_cores(),
-        "INFERENCE_PRECISION_HINT": getattr(ov.Type, compute_precision(precision)),
+        "INFERENCE_PRECISION_HINT": ov.Type.bf16 if half else ov.Type.f32,
         # kernels kept for shapes seen before; the default of 5000 only grows in a service that sees photos of any size
         "CPU_RUNTIME_CACHE_CAPACITY": 100,
     }
@@ -158,7 +163,7 @@ def environment(core: ov.Core) -> dict[str, str]:
 def _engines(package: Package, core: ov.Core) -> dict[str, Engine]:
     """The compiled models of this package's graphs, this machine and this version, by stage."""
     wanted = {"target": TARGET, "environment": environment(core)}
-    wanted["flags"] = {"precision": compute_precision(package.manifest.precision)}
+    wanted["flags"] = {"precision": compute_precision(core, package.manifest.precision)}
     graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
     return {
         str(engine.key["stage"]): engine
@@ -173,10 +178,10 @@ def _request(
     package: Package,
     stage: Stage,
     device: str,
-    config: dict[str, Any],
     engine: Engine | None,
     key_stride: int = 1,
 ) -> ov.InferRequest:
+    config = cpu_config(compute_precision(core, package.manifest.precision), stage.tensors) if device == CPU else {}
     if engine is not None:
         if ENGINE not in engine.files:
             raise EngineError(f"{engine.path}: not an engine of OpenVINO. {engine.rebuild}")

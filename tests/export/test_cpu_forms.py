@@ -27,6 +27,18 @@ def plain(make_checkpoint) -> bytes:
     return trace(stage, model.arch.pad_multiple)
 
 
+@pytest.fixture
+def half_norm() -> bytes:
+    value, result = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT16, [1, 4, "h", "w"]) for name in ("x", "y")
+    )
+    made = [onnx.numpy_helper.from_array(np.ones(4, np.float16), name) for name in ("scale", "bias")]
+    node = onnx.helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], epsilon=1e-6, num_groups=2)
+    graph = onnx.helper.make_graph([node], "norm", [value], [result], made)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    return model.SerializeToString()
+
+
 def kinds(graph: bytes) -> Counter:
     return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
 
@@ -61,7 +73,7 @@ def test_they_compute_the_same(plain, height, width):
 
 
 def test_flat_channels_give_their_bias():
-    """Rounding puts the variance of some flat channels below zero, here by more than epsilon."""
+    """What rounding leaves of a flat channel's variance must not be taken for detail."""
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 32, "h", "w"])
     result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 32, "h", "w"])
     node = onnx.helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], epsilon=1e-6, num_groups=32)
@@ -98,11 +110,38 @@ def test_other_graphs_are_left_alone(tiny_package):
         assert kinds(restore(graph)) == kinds(cpu_forms(graph)) == kinds(graph)
 
 
-def test_fp32_packages_hold_them_and_half_precision_does_not(tiny_package, half_package):
-    """OpenVINO runs GroupNormalization faster in bfloat16 (82 against 85 ms a full-size step); TensorRT reads it."""
-    assert GROUP_NORM.encode() in Package.open(tiny_package).read("denoiser.onnx")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_packages_hold_them(tiny_package, half_package, precision):
+    """Norms in every precision, as they compute in float32 in all; doubled weights only where they are float32."""
+    graph = Package.open(tiny_package if precision == "fp32" else half_package(precision)).read("denoiser.onnx")
     assert (GROUP_NORM.encode(), ATTENTION.encode()) == FORMS
-    assert kinds(Package.open(half_package("fp16")).read("denoiser.onnx"))["GroupNormalization"] > 5
+    found, back = kinds(graph), kinds(restore(graph))
+    assert found["GroupNormalization"] == 0
+    assert back["GroupNormalization"] > 5
+    assert (found["Resize"] > 0) == (precision != "fp32")
+    assert back["Resize"] > 0
+
+
+def test_norms_in_half_precision_are_left_alone(half_norm):
+    """Of a network without islands (`python -m benchmarks.islands`)."""
+    assert kinds(cpu_forms(half_norm)) == kinds(half_norm)
+
+
+def test_means_bear_large_photos_and_offsets(plain):
+    """Many pixels and a mean far from zero: E[x^2] - E[x]^2 in float32 would lose the variance."""
+    node = onnx.helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["y"], epsilon=1e-6, num_groups=2)
+    value, result = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4, "h", "w"]) for name in ("x", "y")
+    )
+    made = [onnx.numpy_helper.from_array(np.ones(4, np.float32), name) for name in ("scale", "bias")]
+    graph = onnx.helper.make_graph([node], "norm", [value], [result], made)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    session = ort.InferenceSession(cpu_forms(model.SerializeToString()), providers=["CPUExecutionProvider"])
+    x = (np.random.default_rng(0).standard_normal((1, 4, 540, 960)) + 100).astype(np.float32)
+    grouped = x.astype(np.float64).reshape(1, 2, -1)
+    expected = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-6) + 1
+    (found,) = session.run(None, {"x": x})
+    np.testing.assert_allclose(found.reshape(1, 2, -1), expected, atol=2e-4)
 
 
 def test_the_slow_reshape_of_an_ncnn_network_is_turned_round():
