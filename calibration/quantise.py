@@ -16,14 +16,14 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from .layers import SHAPE_OPERATORS, Layer, reads
+from .constants import shrink_constants
+from .layers import SHAPE_OPERATORS, Layer, reads, replace_nodes
 
 _OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "QuantizeBias": False,  # an int32 bias is refused by TensorRT's parser
 }
-_LARGE, _HALF_END = 4096, 65504  # bytes; where float16 ends
 _TAP = "_int8"  # suffix of a tensor as the quantised convolutions read it
 
 
@@ -64,7 +64,7 @@ def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[st
     _free_reshaped_outputs(result.graph, {name for layer in layers for name in layer.outputs})
     _plain_zero_points(result.graph)
     del result.graph.value_info[:]
-    _halve_constants(result.graph)
+    replace_nodes(result.graph, [*shrink_constants(result.graph), *result.graph.node])
     _drop_unused_opsets(result)
     content = result.SerializeToString(deterministic=True)
     return content
@@ -86,7 +86,7 @@ def _add_taps(graph: onnx.GraphProto, layers: Sequence[Layer]) -> dict[str, str]
                 kept.append(helper.make_node("Identity", [source], [taps[source]], name=taps[source]))
             node.input[0] = taps[source]
         kept.append(node)
-    _replace_nodes(graph, kept)
+    replace_nodes(graph, kept)
     typed = {value.name for value in graph.value_info}
     for name in dict.fromkeys((*taps.values(), *sorted(written))):
         if name not in typed:
@@ -103,7 +103,7 @@ def _remove_taps(graph: onnx.GraphProto, taps: Mapping[str, str]) -> None:
         for index, name in enumerate(node.input):
             node.input[index] = sources.get(name, name)
         kept.append(node)
-    _replace_nodes(graph, kept)
+    replace_nodes(graph, kept)
 
 
 def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
@@ -126,7 +126,7 @@ def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
     unread = {name for name, source in pairs.items() if source in freed and name not in read}
     dequantised = {node.input[0] for node in graph.node if unread & set(node.output)}
     gone = unread | dequantised
-    _replace_nodes(graph, [node for node in graph.node if gone.isdisjoint(node.output)])
+    replace_nodes(graph, [node for node in graph.node if gone.isdisjoint(node.output)])
 
 
 def _sort(graph: onnx.GraphProto) -> None:
@@ -147,13 +147,7 @@ def _sort(graph: onnx.GraphProto) -> None:
             waits_for[index].discard(done)
             if not waits_for[index]:
                 heapq.heappush(ready, index)
-    _replace_nodes(graph, order)
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    replace_nodes(graph, order)
 
 
 def _plain_zero_points(graph: onnx.GraphProto) -> None:
@@ -162,20 +156,6 @@ def _plain_zero_points(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         if tensor.name in names:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-
-
-def _halve_constants(graph: onnx.GraphProto) -> None:
-    """Large float32 constants as float16 and a Cast, which engines compute once, when they load the graph: weights left
-    in float and the time embedding's table are most of the file otherwise. 11 bits are still far finer than int8."""
-    casts = []
-    for tensor in graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.nbytes < _LARGE or not np.abs(values).max() < _HALF_END:
-            continue
-        name, stored = tensor.name, f"{tensor.name}_half"
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
-        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}_float", to=TensorProto.FLOAT))
-    _replace_nodes(graph, [*casts, *graph.node])
 
 
 def _drop_unused_opsets(model: onnx.ModelProto) -> None:

@@ -172,7 +172,7 @@ def _group_norm(
         return made
 
     def group_mean(part: str, value: str) -> str:
-        """(B, groups, 1), by rows, then columns, then channels: onnxruntime takes six times as long for rows and columns
+        """(B, groups, 1), by rows, columns, channels in turn: onnxruntime takes six times as long for rows and columns
         at once where it has channels last (in an int8 graph), and sums of sums round less."""
         rows = make(f"{part}_rows", "ReduceMean", value, "columns")
         means = make(f"{part}_channels", "ReduceMean", rows, "rows")
