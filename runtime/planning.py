@@ -25,6 +25,7 @@ _CROSSOVER = 1.5  # attention's quadratic work over the rest of a step, up to wh
 _STRIP = 8  # halos: a strip no higher than that costs a third more than its rows
 _OVERLAP = 128  # pixels of the photo that neighbouring windows share
 _SMALLEST_WINDOW = 256  # pixels of the photo, a side
+_LARGE_WINDOWS = (15 / 16, 7 / 8, 3 / 4)  # of a side: two of these are twice the work, and see nearly the whole photo
 _FILE = 17  # bytes a pixel and byte of depth, while a photo file is decoded or encoded: no engine runs then
 _SMALLER = 0.75  # of what ran out of memory, for the next try
 _MARGIN = 64 << 20  # allocators, conversions, and the interpreter's own growth
@@ -184,7 +185,8 @@ class _Model:
         return sorted({min(height, self.rows) for height in heights}, reverse=True)
 
     def windows(self) -> Iterator[tuple[int, int, int]]:
-        """(rows, columns, overlap) of windows that cover the photo evenly, from large to small."""
+        """(rows, columns, overlap) of windows that cover the photo evenly, from large to small: two that share most of
+        it, then more that share little."""
         multiple = self.manifest.pad_multiple
         overlap = padded_size(_OVERLAP, multiple)
         least = padded_size(_SMALLEST_WINDOW, multiple)
@@ -198,12 +200,18 @@ class _Model:
                 yield count
                 count += 1 if count < 8 else count // 4
 
+        def large(size: int) -> Iterator[int]:
+            lengths = (padded_size(math.ceil(share * size), multiple) for share in _LARGE_WINDOWS)
+            return (length for length in lengths if max(least, side(size, 2)) < length < size)
+
         sizes = [
             (side(self.rows, down), side(self.columns, across))
             for down in counts(self.rows)
             for across in counts(self.columns)
             if down * across > 1
         ]
+        sizes += [(rows, self.columns) for rows in large(self.rows)]
+        sizes += [(self.rows, columns) for columns in large(self.columns)]
         sizes = sizes or [(self.rows, self.columns)]
         # at one memory the squarer window is the better one: keep those that no other beats
         for rows, columns in sorted(sizes, key=lambda size: (-size[0] * size[1], abs(size[0] - size[1]))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -85,6 +86,26 @@ def test_less_memory_means_smaller_plans_and_the_promise_is_kept(plan):
     assert sorted(set(kinds), key=order.index) == ["strips", "tiles"]  # past the crossover nothing is whole
     assert kinds == sorted(kinds, key=order.index)
     assert plan(1200, 900, 3000 * MIB).kind == "whole"
+
+
+def test_windows_shrink_step_by_step(plan):
+    """What tiles differ from the whole by grows with what a window does not see: the largest windows that fit."""
+    whole = 1920 * 1088
+    largest = plan(1920, 1080, kind="tiles")
+    assert 0.9 < largest.window[0] * largest.window[1] / whole < 1
+    areas = []
+    for mib in range(900, 100, -5):
+        try:
+            found = plan(1920, 1080, mib * MIB, kind="tiles")
+        except InputError:
+            break
+        areas.append(found.window[0] * found.window[1] / whole)
+    assert areas == sorted(areas, reverse=True)
+    steps = list(dict.fromkeys(areas))
+    large = [area for area in steps if area > 0.5]
+    assert large[0] > 0.9
+    assert all(after / before > 0.7 for before, after in pairwise(large))
+    assert steps[-1] < 0.25
 
 
 def test_too_small_a_budget_names_the_smallest_which_does(plan):
