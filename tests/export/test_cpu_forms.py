@@ -122,6 +122,21 @@ def test_packages_hold_them(tiny_package, half_package, precision):
     assert back["Resize"] > 0
 
 
+def test_openvino_runs_norms_in_the_layout_of_its_convolutions(tiny_package):
+    """Every pass over a tensor that was turned to channels first costs two copies of it: a quarter of a step."""
+    ov = pytest.importorskip("openvino")
+    core = ov.Core()
+    graph = core.read_model(Package.open(tiny_package).read("denoiser.onnx"))
+    compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": ov.Type.f32})
+    layouts = [
+        info["outputLayouts"].astype(str)
+        for info in (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+        if "originalLayersNames" in info and "/group_norm/scale" in info["originalLayersNames"].astype(str)
+    ]
+    assert len(layouts) > 5
+    assert "abcd" not in layouts
+
+
 def test_norms_in_half_precision_are_left_alone(half_norm):
     """Of a network without islands (`python -m benchmarks.islands`)."""
     assert kinds(cpu_forms(half_norm)) == kinds(half_norm)

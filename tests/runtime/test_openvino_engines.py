@@ -84,3 +84,16 @@ def test_one_that_openvino_refuses_is_named_with_the_cure(compiled, tmp_path):
     entry.write_text(json.dumps(content))
     with pytest.raises(EngineError, match=r"OpenVINO .* cannot load it.*--target openvino --rebuild"):
         Enhancer.open(package, backend="openvino")
+
+
+def test_photos_stay_in_float32_beside_bfloat16():
+    """The wavelet stages of a bf16 or int8 package: eight bits of mantissa would show."""
+    config = openvino_.cpu_config
+    assert config("mixed", ("details0", "restored0"))["INFERENCE_PRECISION_HINT"] == ov.Type.bf16
+    for tensors in (("image", "x_cond", "details0"), ("x_0", "restored0", "image")):
+        assert config("mixed", tensors)["INFERENCE_PRECISION_HINT"] == ov.Type.f32
+    assert config("f32", ("details0", "restored0"))["INFERENCE_PRECISION_HINT"] == ov.Type.f32
+    core = ov.Core()
+    half = "mixed" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    found = {precision: openvino_.compute_precision(core, precision) for precision in ("fp32", "fp16", "int8", "bf16")}
+    assert found == {"fp32": "f32", "fp16": "f32", "int8": half, "bf16": half}

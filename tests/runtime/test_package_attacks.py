@@ -110,12 +110,13 @@ def test_format(try_open: Callable[[Any], Package], content: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "cure"), [(2, "Update the runtime."), (10**4000, "Update the runtime."), (0, "build"), (-1, "build")]
+    ("version", "cure"),
+    [(3, "Update the runtime."), (10**4000, "Update the runtime."), (1, "build"), (0, "build"), (-1, "build")],
 )
 def test_format_version(try_open: Callable[[Any], Package], content: Any, version: int, cure: str) -> None:
     # a newer format may have any other key: the version is what has to be said
     changed = content | {"format_version": version, "news": 1}
-    refuse(try_open, changed, "format version", "reads 1", cure)
+    refuse(try_open, changed, "format version", "reads 2", cure)
 
 
 OBJECTS = {
