@@ -147,7 +147,7 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
 
     def plan(width: int, height: int, depth: int) -> Plan:
         dtype = np.uint16 if depth == 16 else np.uint8
-        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, kind=args.plan)
+        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, beside=args.before_after, kind=args.plan)
 
     photo = read_photo(source, check=plan)
     height, width = photo.pixels.shape[:2]

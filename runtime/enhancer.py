@@ -20,7 +20,7 @@ from .backends.base import Backend
 from .bounded import Bounded
 from .errors import EngineError, InputError, OutOfMemoryError
 from .golden import read_golden
-from .image import Pixels, padded_size, to_pixels, to_tensor
+from .image import Pixels, to_pixels, to_tensor
 from .kinds import KINDS, Kind
 from .memory import free_memory_bytes, parse_size, resident_bytes
 from .package import Manifest, Package
@@ -28,11 +28,10 @@ from .planning import Plan, decide
 from .probe import speeds
 from .program import Program, Steps
 from .sampler import check_steps, make_table
-from .slots import PlannedSlot, WholeSlot
+from .slots import open_slot
 from .stream import Slot, stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
-_FRAMES = 2  # of a stream that are in memory at once
 _FREE = 0.85  # of the machine's free memory that is taken where no budget is given
 _PROCESS = 200 << 20  # bytes, where the system does not tell
 _log = logging.getLogger(__name__)
@@ -113,15 +112,17 @@ class Enhancer:
         steps: int | None = None,
         batch: int = 1,
         dtype: DTypeLike = np.uint8,
+        beside: bool = False,
         kind: Kind | None = None,
         timed: bool = False,
     ) -> Plan:
         """How a photo of ``width`` x ``height`` pixels is run within the memory budget, and what it costs.
 
-        steps: default the package's. batch: photos of one call. dtype: of the photo, uint8 or uint16. kind: ``whole``,
-        ``strips`` or ``tiles`` and nothing else; give the plan to a call. timed: predict ``seconds`` too, from a short
-        probe of this machine that is kept. Raises InputError where nothing fits, with the smallest budget that does,
-        and where the engines here are of other sizes than the probe's.
+        steps: default the package's. batch: photos of one call. dtype: of the photo, uint8 or uint16. beside: photo and
+        result go into one file, side by side. kind: ``whole``, ``strips`` or ``tiles`` and nothing else; give the plan
+        to a call. timed: predict ``seconds`` too, from a short probe of this machine that is kept. Raises InputError
+        where nothing fits, with the smallest budget that does, and where the engines here are of other sizes than the
+        probe's.
         """
         for name, value in (("width", width), ("height", height), ("batch", batch)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -130,7 +131,7 @@ class Enhancer:
             raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
         count = self.manifest.num_inference_steps if steps is None else steps
         check_steps(self.manifest.num_train_timesteps, count, "dpmpp-2m")  # takes every number that some sampler takes
-        plan = self._decide(int(height), int(width), count, int(batch), dtype, kind)
+        plan = self._decide(int(height), int(width), count, int(batch), dtype, kind, beside=beside)
         if not timed:
             return plan
         with self._lock:
@@ -148,6 +149,7 @@ class Enhancer:
         kind: Kind | None,
         than: Plan | None = None,
         held_bytes: int = 0,
+        beside: bool = False,
     ) -> Plan:
         return decide(
             self.manifest,
@@ -159,6 +161,7 @@ class Enhancer:
             steps=steps,
             batch=batch,
             depth=np.dtype(dtype).itemsize,
+            beside=beside,
             kind=kind,
             than=than,
         )
@@ -227,28 +230,12 @@ class Enhancer:
             photo: Pixels = frame
             return photo
 
-        def open_slot(photo: Pixels) -> Slot:
-            height, width = photo.shape[:2]
-            x_t = self._noise(noise, seed, 1, height, width, alone=True)
+        def make_slot(photo: Pixels) -> Slot:
+            x_t = self._noise(noise, seed, 1, *photo.shape[:2], alone=True)
             with self._lock:
-                self._check_open()
-                self.why = ""
-                if self._promised:
-                    self._drop_buffers()  # what they keep was not planned for
-                table = self._table(count, sampler)
-                try:
-                    plan = self.plan(width, height, steps=count, batch=_FRAMES, dtype=photo.dtype)
-                except InputError:
-                    plan = self.plan(width, height, steps=count, dtype=photo.dtype)
-                if plan.kind != "whole":
-                    return PlannedSlot(self, x_t, count, sampler)
-                padded = (padded_size(side, self.manifest.pad_multiple) for side in photo.shape[:2])
-                try:
-                    return WholeSlot(self, Program(self.backend, self.manifest, 1, *padded), x_t, table)
-                except (OutOfMemoryError, MemoryError):
-                    return PlannedSlot(self, x_t, count, sampler)
+                return open_slot(self, photo, x_t, count, sampler)
 
-        return stream(frames, check, open_slot)
+        return stream(frames, check, make_slot)
 
     def _check_open(self) -> None:
         if self._closed:

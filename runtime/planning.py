@@ -101,16 +101,18 @@ def decide(
     steps: int,
     batch: int = 1,
     depth: int = 1,
+    beside: bool = False,
     kind: Kind | None = None,
     than: Plan | None = None,
 ) -> Plan:
     """The plan for a photo of ``height`` x ``width`` pixels, or a batch of them.
 
     base_bytes: of the process before the photo. budget: of the whole process, None: no limit. depth: bytes a sample,
-    1 or 2. kind: this one and no other. than: the plan that ran out of memory; one behind it that takes clearly less,
-    or the last of all. Raises InputError where nothing fits, with the smallest budget that does.
+    1 or 2. beside: the result's file holds the photo too, side by side. kind: this one and no other. than: the plan
+    that ran out of memory; one behind it that takes clearly less, or the last of all. Raises InputError where nothing
+    fits, with the smallest budget that does.
     """
-    model = _Model(manifest, traits, height, width, base_bytes, steps, batch, depth)
+    model = _Model(manifest, traits, height, width, base_bytes, steps, batch, depth, beside)
     plans = list(dict.fromkeys(replace(plan, budget_bytes=budget) for plan in model.plans(kind)))
     fitting = [plan for plan in plans if budget is None or plan.peak_bytes <= budget]
     if than is not None:
@@ -146,6 +148,7 @@ class _Model:
         steps: int,
         batch: int,
         depth: int,
+        beside: bool,
     ) -> None:
         self.manifest, self.traits, self.cost = manifest, traits, manifest.cost
         self.height, self.width = height, width
@@ -154,7 +157,7 @@ class _Model:
         self.hfrms = [f"hfrm{k}" for k in range(manifest.levels)]
         self.base = base_bytes + _MARGIN
         self.photos = 2 * 3 * depth * height * width  # a photo and its result
-        self.files = _FILE * depth * height * width
+        self.files = (2 if beside else 1) * _FILE * depth * height * width
 
     def plans(self, kind: Kind | None) -> Iterator[Plan]:
         """From the one that is wanted most to the one that takes least."""

@@ -8,6 +8,7 @@ update are numpy's. Half precision is how ncnn keeps weights and tensors; what g
 from __future__ import annotations
 
 import io
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number
 _NO_MEMORY = -100  # what ncnn answers
 _HALF = ("fp16", "bf16")
+_FUSES = ("x86_64", "amd64")
 
 
 def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> NcnnBackend:
@@ -75,7 +77,15 @@ class NcnnBackend:
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         # a full-size 600x400 photo takes 7 % longer where its memory is given back
         self._frugal = frugal
-        self.traits = Traits(live=3.7, live_plain=1.6, live_rest=5.0, weights=2.0, keeps="photo" if frugal else "all")
+        # ncnn's fused attention holds all scores at once on what is not x86
+        fused = device == _CPU and platform.machine().lower() in _FUSES
+        self.traits = Traits(
+            live=4.0,
+            live_plain=0.0 if fused else 1.6,
+            live_rest=6.0,
+            weights=2.0,
+            keeps="photo" if frugal else "all",
+        )
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
         self._pools = [ncnn.PoolAllocator() for _ in range(2)]

@@ -162,3 +162,31 @@ def test_the_slow_reshape_of_an_ncnn_network_is_turned_round():
     assert result[4] == ["Permute", "p", "1", "1", "b", "c", "0=4"]
     assert result[:3] == [line.split() for line in head]
     assert result[5] == slow[2].split()
+
+
+def test_the_attention_of_an_ncnn_network_becomes_its_fused_layer():
+    lines = [
+        "7767517",
+        "6 6",
+        "Input q 0 1 q",
+        "Input k 0 1 k",
+        "Input v 0 1 v",
+        "MatMul m 2 1 q k s",
+        "Softmax x 1 1 s p 0=2 1=1",
+        "MatMul n 2 1 p v out 0=1",
+    ]
+    result = [line.split() for line in finish("\n".join(lines) + "\n").splitlines()]
+    assert result[:5] == [line.split() for line in lines[:5]]
+    assert result[5] == ["Permute", "m", "1", "1", "k", "s", "0=1"]
+    assert result[6] == ["Permute", "x", "1", "1", "v", "p", "0=1"]
+    assert result[7] == ["SDPA", "n", "3", "1", "q", "s", "p", "out", "6=1.0"]
+
+
+@pytest.mark.parametrize("changed", [(6, "0=1 1=1"), (7, ""), (7, "0=0")])
+def test_another_softmax_between_products_of_an_ncnn_network_stays(changed):
+    """Over another axis, or with values that are not transposed."""
+    lines = ["7767517", "6 6", "Input q 0 1 q", "Input k 0 1 k", "Input v 0 1 v"]
+    lines += ["MatMul m 2 1 q k s", "Softmax x 1 1 s p", "MatMul n 2 1 p v out"]
+    options = {6: "0=2 1=1", 7: "0=1"} | dict([changed])
+    param = "\n".join(f"{line} {options.get(index, '')}".strip() for index, line in enumerate(lines)) + "\n"
+    assert finish(param) == param
