@@ -125,10 +125,30 @@ class DeviceMemory:
         _owned(self, cudart.cudaFree, self.address)
 
 
+class MappedMemory:
+    """Host memory that the GPU reads and writes in place; its content is undefined. It lives as long as this or a view
+    of ``host`` does. For GPUs that share the host's memory (:func:`shares_memory`): over a bus it would be slow."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.host = _host_array(shape, dtype, cudart.cudaHostAllocMapped)
+        self.size = self.host.nbytes
+        self.address = int(check(cudart.cudaHostGetDevicePointer(self.host.ctypes.data, 0)))
+
+
+def shares_memory() -> bool:
+    """Whether the GPU is part of the processor and can use the host's memory where it lies, as on a Jetson."""
+    wanted = (cudart.cudaDeviceAttr.cudaDevAttrIntegrated, cudart.cudaDeviceAttr.cudaDevAttrCanMapHostMemory)
+    return all(check(cudart.cudaDeviceGetAttribute(one, 0)) for one in wanted)
+
+
 def pinned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """A host array that the GPU copies from and to while the host goes on. It lives as long as a view of it."""
+    return _host_array(shape, dtype, cudart.cudaHostAllocDefault)
+
+
+def _host_array(shape: tuple[int, ...], dtype: DTypeLike, flags: int) -> NDArray[Any]:
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    address = int(check(cudart.cudaHostAlloc(size, cudart.cudaHostAllocDefault)))
+    address = int(check(cudart.cudaHostAlloc(size, flags)))
     block = (ctypes.c_byte * size).from_address(address)
     _owned(block, cudart.cudaFreeHost, address)
     array: NDArray[Any] = np.frombuffer(memoryview(block), np.dtype(dtype)).reshape(shape)

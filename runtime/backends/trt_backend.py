@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .. import bfloat16
 from ..package import Package, TensorSpec
@@ -19,14 +19,16 @@ from .trt_job import Lane, StageCall, TrtJob
 from .trt_library import Library
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
+_PHOTO = "image"  # the tensor that a GPU sharing the host's memory uses where the host has it: it is read once
 _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class DeviceTensor:
-    """Memory on the GPU; staging: the pinned host array that it is copied from or to, made when first needed."""
+    """Memory on the GPU. staging: the pinned host array that it is copied from or to, made when first needed; of
+    mapped memory the host's view of it, and nothing is copied."""
 
-    memory: cuda.DeviceMemory
+    memory: cuda.DeviceMemory | cuda.MappedMemory
     shape: tuple[int, ...]
     dtype: str
     staging: NDArray[Any] | None = None
@@ -46,21 +48,28 @@ class TensorRTBackend:
         self._engines = Engines(package, library)
         self._main, self._aside = Lane(), Lane()
         self._uploads, self._downloads = cuda.Stream(), cuda.Stream()
+        self._mapped = _PHOTO if cuda.shares_memory() else ""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+        if spec.name == self._mapped:
+            memory = cuda.MappedMemory(shape, _host_dtype(spec.dtype))
+            return DeviceTensor(memory, shape, spec.dtype, memory.host)
         return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * _BYTES[spec.dtype]), shape, spec.dtype)
 
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
         # a copy before this one may still read the staging array: what it copies is copied over by this one
         staging = self._staging(buffer)
         bfloat16.fill(staging, array)
-        cuda.copy_to_device(buffer.memory, staging, self._uploads)
+        if isinstance(buffer.memory, cuda.DeviceMemory):
+            cuda.copy_to_device(buffer.memory, staging, self._uploads)
 
     def download(self, buffer: DeviceTensor) -> NDArray[Any]:
-        staging, copied = self._staging(buffer), cuda.Event()
-        cuda.copy_to_host(staging, buffer.memory, self._downloads)
-        copied.record(self._downloads)
-        copied.synchronize()
+        staging = self._staging(buffer)
+        if isinstance(buffer.memory, cuda.DeviceMemory):
+            copied = cuda.Event()
+            cuda.copy_to_host(staging, buffer.memory, self._downloads)
+            copied.record(self._downloads)
+            copied.synchronize()
         return bfloat16.floats(staging)
 
     def bind(
@@ -91,5 +100,9 @@ class TensorRTBackend:
 
     def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
         if buffer.staging is None:
-            buffer.staging = cuda.pinned(buffer.shape, bfloat16.BITS if buffer.dtype == "bfloat16" else buffer.dtype)
+            buffer.staging = cuda.pinned(buffer.shape, _host_dtype(buffer.dtype))
         return buffer.staging
+
+
+def _host_dtype(dtype: str) -> DTypeLike:
+    return bfloat16.BITS if dtype == "bfloat16" else dtype

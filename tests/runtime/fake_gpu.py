@@ -72,9 +72,10 @@ class FakeGpu:
 
     def __init__(self, limit: int = 1 << 30) -> None:
         self.limit = limit
+        self.integrated = False  # as on a Jetson: GPU and host share their memory
         self.memory: dict[int, Any] = {}
         self.live: dict[str, set[int]] = {"stream": set(), "event": set(), "graph": set(), "template": set()}
-        self.made = {"device": 0, "pinned": 0, "captures": 0, "launches": 0, "runs": 0}
+        self.made = {"device": 0, "pinned": 0, "mapped": 0, "copies": 0, "captures": 0, "launches": 0, "runs": 0}
         self.events: dict[int, Op | None] = {}
         self.streams: dict[int, Queue] = {}
         self.graphs: dict[int, list[Op]] = {}
@@ -92,6 +93,8 @@ class FakeGpu:
             cudaEventBlockingSync=1,
             cudaEventDisableTiming=2,
             cudaHostAllocDefault=0,
+            cudaHostAllocMapped=2,
+            cudaDeviceAttr=SimpleNamespace(cudaDevAttrIntegrated=18, cudaDevAttrCanMapHostMemory=19),
             **{name: getattr(self, name) for name in names},
         )
 
@@ -129,7 +132,15 @@ class FakeGpu:
         return self._allocate("device", size)
 
     def cudaHostAlloc(self, size: int, flags: int) -> Any:
-        return self._allocate("pinned", size)
+        return self._allocate("mapped" if flags == self.cudart.cudaHostAllocMapped else "pinned", size)
+
+    def cudaHostGetDevicePointer(self, address: int, flags: int) -> Any:
+        assert flags == 0
+        assert address in self.memory
+        return Error.cudaSuccess, address
+
+    def cudaDeviceGetAttribute(self, attribute: int, device: int) -> Any:
+        return Error.cudaSuccess, int(self.integrated or attribute == 19)
 
     def cudaFree(self, address: int) -> Any:
         return self._release(address)
@@ -192,6 +203,8 @@ class FakeGpu:
         return Error.cudaSuccess, 1.0
 
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> Any:
+        self.made["copies"] += 1
+
         def copy() -> None:
             for address in (target, source):
                 assert self.memory[address].nbytes == size

@@ -23,6 +23,12 @@ def reference(tiny_package):
         yield enhancer
 
 
+@pytest.fixture(scope="module")
+def fp16_package(half_package):
+    """Built before the made-up libraries are in place: torch looks at the module tensorrt while it exports."""
+    return half_package("fp16")
+
+
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
 def test_the_graph_gives_what_onnxruntime_gives_for_every_size_and_number_of_steps(machine, package, reference, target):
     build_engines(package, target=target)
@@ -55,6 +61,29 @@ def test_a_sequence_runs_once_is_captured_once_and_launched_ever_after(machine, 
             enhancer(photo(96, 64), steps=2)
         assert (machine.gpu.made["device"], machine.gpu.made["pinned"]) == made
         assert machine.gpu.made["captures"] == 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gpu_that_shares_the_hosts_memory_reads_and_writes_the_photo_there(
+    fp16_package, machine, package, tmp_path, precision
+):
+    """Two copies a photo less, the photo and its result; only the noise and the tables are copied."""
+    if precision == "fp16":
+        package = shutil.copytree(fp16_package, tmp_path / "fp16")
+    build_engines(package)
+    found, copies = {}, {}
+    for machine.gpu.integrated in (False, True):
+        with Enhancer.open(package, backend="tensorrt") as enhancer:
+            found[machine.gpu.integrated] = [enhancer(photo(seed=seed), steps=2) for seed in (1, 2, 3)]
+            before = machine.gpu.made["copies"]
+            found[machine.gpu.integrated].append(enhancer(photo(seed=4), steps=2))
+            copies[machine.gpu.integrated] = machine.gpu.made["copies"] - before
+            found[machine.gpu.integrated] += enhancer.stream((photo(seed=seed) for seed in range(4)), steps=2)
+        assert machine.gpu.nothing_left()
+    assert copies == {False: 3, True: 1}
+    assert machine.gpu.made["mapped"] > 0
+    for one, other in zip(found[False], found[True], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_dropped_shape_gives_its_memory_back(machine, package):
@@ -147,12 +176,6 @@ def test_out_of_gpu_memory_names_the_cure_and_a_smaller_photo_still_works(machin
         with pytest.raises(EngineError, match=r"cudaErrorMemoryAllocation.*smaller photo"):
             enhancer(photo(128, 128), steps=1)
         enhancer(photo(16, 16), steps=1)
-
-
-@pytest.fixture(scope="module")
-def fp16_package(half_package):
-    """Built before the made-up libraries are in place: torch looks at the module tensorrt while it exports."""
-    return half_package("fp16")
 
 
 def test_fp16_between_the_stages(fp16_package, machine, tmp_path):
