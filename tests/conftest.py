@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 # Failures in the modules that test files share are shown as fully as those in the test files.
 pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_samples")
 
-# Two test processes on two cores: more OpenMP threads than cores only wait for each other, spinning.
+# Test processes side by side: more threads than cores only wait for each other, spinning. Each has its own core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_worker.removeprefix("gw")) % len(_cores)]})
 
 
 @pytest.fixture(scope="session")
