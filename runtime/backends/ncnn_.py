@@ -77,15 +77,6 @@ class NcnnBackend:
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         # a full-size 600x400 photo takes 7 % longer where its memory is given back
         self._frugal = frugal
-        # ncnn's fused attention holds all scores at once on what is not x86
-        fused = device == _CPU and platform.machine().lower() in _FUSES
-        self.traits = Traits(
-            live=4.0,
-            live_plain=0.0 if fused else 1.6,
-            live_rest=6.0,
-            weights=2.0,
-            keeps="photo" if frugal else "all",
-        )
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
         self._pools = [ncnn.PoolAllocator() for _ in range(2)]
@@ -99,6 +90,15 @@ class NcnnBackend:
             self._nets[stage.name] = _Net(engine, stage.name, precision, device, self._pools)
             if stage.name == "denoiser":
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
+        # ncnn's fused attention holds all scores at once on what is not x86, and older engines have none
+        fused = device == _CPU and platform.machine().lower() in _FUSES and "SDPA" in self._nets["denoiser"].layers
+        self.traits = Traits(
+            live=4.0,
+            live_plain=0.0 if fused else 1.6,
+            live_rest=6.0,
+            weights=2.0,
+            keeps="photo" if frugal else "all",
+        )
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)
@@ -209,6 +209,7 @@ class _Net:
             engine.read(_WEIGHTS)  # the hash
         except (KeyError, UnicodeDecodeError) as error:
             raise EngineError(f"{engine.path}: not an engine of ncnn. {engine.rebuild}") from error
+        self.layers = {words[0] for line in param.splitlines() if (words := line.split())}
         if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / _WEIGHTS)):
             raise EngineError(f"{engine.path}: ncnn {ncnn.__version__} cannot load it. {engine.rebuild}")
 

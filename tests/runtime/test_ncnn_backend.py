@@ -158,6 +158,22 @@ def test_ncnn_is_told_how_long_to_spin_and_nothing_else_is(given):
     assert done.stdout.split() == ([given, given] if given else ["2000", "None"])
 
 
+@pytest.mark.parametrize(("machine", "layers", "fused"), [
+    ("x86_64", {"SDPA"}, True), ("aarch64", {"SDPA"}, False), ("x86_64", {"MatMul", "Softmax"}, False),
+])  # fmt: skip
+def test_all_scores_are_counted_where_ncnn_holds_them(ready_package, monkeypatch, machine, layers, fused):
+    """On Arm, and with an engine of an earlier version."""
+
+    class Net:
+        def __init__(self, *_):
+            self.layers = layers
+
+    monkeypatch.setattr("runtime.backends.ncnn_._Net", Net)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    traits = open_backend(Package.open(ready_package), None).traits
+    assert (traits.live_plain == 0) is fused
+
+
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="ncnn fuses attention on x86")
 def test_attention_never_holds_all_scores(ready_package):
     """9,216 places: all scores are 324 MiB. In a process of its own, whose peak the kernel keeps."""
