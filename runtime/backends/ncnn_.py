@@ -8,7 +8,6 @@ update are numpy's. Half precision is how ncnn keeps weights and tensors; what g
 from __future__ import annotations
 
 import io
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..engine_cache import Engine, EngineCache
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..package import Package, Precision, TensorSpec
+from ..processor import is_x86
 from ..threads import default_environment, usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
@@ -40,7 +40,6 @@ _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number
 _NO_MEMORY = -100  # what ncnn answers
 _HALF = ("fp16", "bf16")
-_FUSES = ("x86_64", "amd64")
 
 
 def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> NcnnBackend:
@@ -91,7 +90,7 @@ class NcnnBackend:
             if stage.name == "denoiser":
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
         # ncnn's fused attention holds all scores at once on what is not x86, and older engines have none
-        fused = device == _CPU and platform.machine().lower() in _FUSES and "SDPA" in self._nets["denoiser"].layers
+        fused = device == _CPU and is_x86() and "SDPA" in self._nets["denoiser"].layers
         self.traits = Traits(
             live=4.0,
             live_plain=0.0 if fused else 1.6,

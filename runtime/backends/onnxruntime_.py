@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -16,6 +15,7 @@ from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemo
 from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
 from ..package import Package, Stage, TensorSpec
+from ..processor import is_x86
 from ..program import LOOP
 from ..threads import usable_cores
 from ..uint8 import with_uint8_activations
@@ -30,7 +30,6 @@ except ImportError as error:
 
 _CPU = "CPUExecutionProvider"
 _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
-_X86 = ("x86_64", "AMD64")
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
 _RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
 
@@ -108,7 +107,7 @@ class OnnxRuntimeBackend:
         check_graph(graph, str(package.path / stage.file))
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
-        if package.manifest.precision == "int8" and providers == [_CPU] and platform.machine() in _X86:
+        if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
             graph = with_uint8_activations(graph)
         try:
             session = ort.InferenceSession(graph, options, providers=providers)

@@ -35,4 +35,4 @@ def test_memory_is_flat_over_300_photos_of_alternating_sizes(ready_package, back
     command = [sys.executable, "-c", SCRIPT, str(ready_package), backend]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=200)
     early, last = map(float, done.stdout.split())
-    assert last < early + 64, f"resident memory grew from {early:.0f} to {last:.0f} MiB"
+    assert last < early + 40, f"resident memory grew from {early:.0f} to {last:.0f} MiB"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from export.widen import widen
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.backends.ncnn_ import open_backend
 from runtime.package import Package
+from runtime.processor import is_x86
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -158,9 +158,10 @@ def test_ncnn_is_told_how_long_to_spin_and_nothing_else_is(given):
     assert done.stdout.split() == ([given, given] if given else ["2000", "None"])
 
 
-@pytest.mark.parametrize(("machine", "layers", "fused"), [
-    ("x86_64", {"SDPA"}, True), ("aarch64", {"SDPA"}, False), ("x86_64", {"MatMul", "Softmax"}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("machine", "layers", "fused"),
+    [("AMD64", {"SDPA"}, True), ("aarch64", {"SDPA"}, False), ("x86_64", {"MatMul", "Softmax"}, False)],
+)
 def test_all_scores_are_counted_where_ncnn_holds_them(ready_package, monkeypatch, machine, layers, fused):
     """On Arm, and with an engine of an earlier version."""
 
@@ -174,7 +175,7 @@ def test_all_scores_are_counted_where_ncnn_holds_them(ready_package, monkeypatch
     assert (traits.live_plain == 0) is fused
 
 
-@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="ncnn fuses attention on x86")
+@pytest.mark.skipif(not is_x86(), reason="ncnn fuses attention on x86")
 def test_attention_never_holds_all_scores(ready_package):
     """9,216 places: all scores are 324 MiB. In a process of its own, whose peak the kernel keeps."""
     code = (
