@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .profiles import SizeRange
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn", "openvino")
-ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size
+ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size, if no size is named
 T = TypeVar("T")
 
 
@@ -51,7 +51,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="WxH",
-        help="a photo size to serve, the first is tuned for; one alone gives engines of that size only",
+        help="a photo size to serve, the first is tuned for; one alone gives engines of that size only (openvino: "
+        "engines of each size that is given)",
     )
     parser.add_argument(
         "--max-size", metavar="WxH", help="serve every photo up to this (default, without --size: 1920x1080)"
@@ -89,23 +90,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     from runtime.package import Package
     from runtime.progress import Progress
 
-    from .profiles import parse_size, size_range
-
     package = Package.open(args.package)
-    max_size = parse_size(args.max_size) if args.max_size else None
-    sizes = size_range([parse_size(size) for size in args.size], max_size, package.manifest.pad_multiple)
+    ranges = size_ranges(args, package.manifest.pad_multiple)
     builder = make_builder(args, package.manifest.precision)
     progress, cache = Progress(), EngineCache(args.package)
     waiting = f"another process builds in {cache.folder}; waiting for it"
     with cache.lock(lambda: progress.note(waiting)):
         built = [
             ensure(cache, package, stage, builder, args, sizes, progress, command=_command(args))
+            for sizes in ranges
             for stage in package.manifest.stages
         ]
     print(cache.folder)
     note = f"{sum(built)} of {len(built)} engines built, {len(built) - sum(built)} were there"
     progress.note(note)
     return 0
+
+
+def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange | None]:
+    """What each set of engines has to take; None: every size. Raises InputError."""
+    from .profiles import parse_size, size_range
+
+    max_size = parse_size(args.max_size) if args.max_size else None
+    sizes = [parse_size(size) for size in args.size]
+    if args.target not in ANY_SIZE:
+        return [size_range(sizes, max_size, pad_multiple)]
+    if args.target == "openvino" and max_size:
+        raise InputError(
+            "--max-size: not for --target openvino, whose engines take one size or every size; give each --size, or "
+            "none."
+        )
+    if args.target == "openvino" and sizes:
+        return list(dict.fromkeys(size_range([size], None, pad_multiple) for size in sizes))
+    return [None]
 
 
 def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
@@ -130,8 +147,8 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
 
 
 def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Builder:
-    """These engines take every size (``--size`` and ``--max-size`` say nothing to them) and have no builder options:
-    one that was given is an error, not ignored."""
+    """These engines have no builder options: one that was given is an error, not ignored. ncnn's take every size:
+    ``--size`` and ``--max-size`` say nothing to them."""
     given = {
         "--batch": args.batch != 1,
         "--workspace": args.workspace,
@@ -145,7 +162,7 @@ def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Bui
     unused = [flag for flag, value in given.items() if value]
     if unused:
         raise InputError(
-            f"{', '.join(unused)}: not for --target {args.target}, whose engines take any size; leave it out."
+            f"{', '.join(unused)}: not for --target {args.target}, whose engines have no such option; leave it out."
         )
     if args.target == "openvino":
         from .openvino_builder import OpenVinoBuilder
@@ -156,7 +173,7 @@ def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Bui
     return NcnnBuilder()
 
 
-def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRange, batch: int) -> EngineKey:
+def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRange | None, batch: int) -> EngineKey:
     """Everything that makes this stage's engine stale."""
     from dataclasses import asdict
 
@@ -169,7 +186,7 @@ def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRang
         graph_sha256=package.manifest.files[stage.file][0],
         target=builder.target,
         environment=builder.environment,
-        profile={} if builder.target in ANY_SIZE else profile(stage, sizes, batch),
+        profile={} if sizes is None else profile(stage, sizes, batch),
         flags=asdict(builder.options),  # type: ignore[attr-defined]
     )
 
@@ -180,7 +197,7 @@ def ensure(
     stage: Stage,
     builder: Builder,
     args: argparse.Namespace,
-    sizes: SizeRange,
+    sizes: SizeRange | None,
     progress: Progress,
     *,
     command: str,
@@ -209,11 +226,11 @@ def last_build(cache: EngineCache, key: EngineKey) -> float | None:
 
 
 def attention_report(
-    package: Package, stage: Stage, sizes: SizeRange, batch: int, activation_bytes: int | None
+    package: Package, stage: Stage, sizes: SizeRange | None, batch: int, activation_bytes: int | None
 ) -> dict[str, Any]:
     """Whether the denoiser's attention is fused at the largest size, told from the engine's memory."""
     arch = package.manifest.provenance.get("architecture")
-    if stage.name != "denoiser" or not isinstance(arch, dict) or activation_bytes is None:
+    if stage.name != "denoiser" or not isinstance(arch, dict) or sizes is None or activation_bytes is None:
         return {}
     levels = [*arch["attention_levels"], len(arch["ch_mult"]) - 1]
     width, height = (side // 2 ** (arch["levels"] + min(levels)) for side in sizes.largest)

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.backends import openvino_
+from runtime.backends import openvino_, openvino_graph
+from runtime.engine_fit import WRITTEN
 from runtime.errors import EngineError
 from runtime.package import Precision
 
 
 @dataclass(frozen=True)
 class Options:
-    """precision: what OpenVINO computes in (``openvino_.compute_precision``); it follows the package's."""
+    """precision: what OpenVINO computes in (``openvino_.compute_precision``); it follows the package's. written: how
+    the graph is written for OpenVINO (``engine_fit.WRITTEN``)."""
 
     precision: str
+    written: int = WRITTEN[openvino_.TARGET]
 
 
 class OpenVinoBuilder:
@@ -38,11 +41,14 @@ class OpenVinoBuilder:
     def build(
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """The engine file and the report of the build. It takes every size and batch. Raises EngineError."""
+        """The engine file and the report of the build. profile: the one shape of each input, or nothing for an engine
+        that takes every size and batch. Raises EngineError."""
         started = time.perf_counter()
         content = io.BytesIO()
         try:
-            model = self._core.read_model(graph)
+            model = openvino_graph.read_model(self._core, graph, self.options.precision)
+            if profile:
+                model.reshape({name: shapes[0] for name, shapes in profile.items()})
             tensors = [tensor.any_name for tensor in (*model.inputs, *model.outputs)]
             config = openvino_.cpu_config(self.options.precision, tensors)
             compiled = self._core.compile_model(model, openvino_.CPU, config)

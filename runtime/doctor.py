@@ -235,7 +235,7 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     for engine in engines:
         target, reason = str(engine.key.get("target")), reasons[engine.path]
         name, rebuild = f"{engine.key.get('stage')} {target}", _rebuild_line(engine, package)
-        if not reason and gpu is None and target != "ncnn":
+        if not reason and gpu is None and target not in ("ncnn", "openvino"):
             yield _check("engines", name, "absent", "no GPU here to run it on")
         elif not reason:
             yield _check("engines", name, "ok", "fits")

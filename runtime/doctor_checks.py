@@ -145,7 +145,7 @@ def _probe_openvino() -> dict[str, Any]:
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     model = core.compile_model(core.read_model(CONV_GRAPH), "CPU", config)
     worst = _worst(model([conv_input()])[0])
-    return {"version": ov.__version__.split("-")[0], "devices": core.available_devices, "worst": worst}
+    return {"version": ov.get_version(), "devices": core.available_devices, "worst": worst}
 
 
 def _probe_tensorrt(module: str) -> dict[str, Any]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from .gpu import Gpu
     from .package import Package
 
+WRITTEN = {"openvino": 1}
+"""How a package's graph is written for a library before it is compiled (``backends/openvino_graph.py``): a number that
+is raised with every change of that, and is part of an engine's key. None: as it is."""
+
 
 def misfit(engine: Engine, package: Package, gpu: Gpu | None, versions: Mapping[str, str]) -> str:
     """Why the engine cannot be used here, or "". versions: backend -> the library's own version."""
@@ -19,6 +23,9 @@ def misfit(engine: Engine, package: Package, gpu: Gpu | None, versions: Mapping[
     graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
     if graphs.get(str(key.get("stage"))) != key.get("graph_sha256"):
         return "built from another graph than the package's"
+    flags = key.get("flags")
+    if isinstance(flags, dict) and flags.get("written") != WRITTEN.get(target):
+        return "another version of this project compiled it"
     environment = key.get("environment")
     if not isinstance(environment, dict):
         return "it does not say what it was built with"

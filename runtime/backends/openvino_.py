@@ -1,7 +1,8 @@
 """OpenVINO: Intel and other CPUs, in float32 or, where the package and the processor have it, in bfloat16 and int8.
 
-The graphs are compiled when the package is opened, unless ``python -m export.engine PACKAGE --target openvino`` left
-the compiled models of this machine and version beside them.
+The graphs are compiled when the package is opened, for every size, unless ``python -m export.engine PACKAGE --target
+openvino`` left the compiled models of this machine and version beside them. Models that it compiled for one size
+(``--size``) are faster; they run the photos of that size.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import bfloat16
 from ..engine_cache import Engine, EngineCache
+from ..engine_fit import WRITTEN
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
 from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
@@ -24,6 +27,7 @@ from ..package import Package, Precision, Stage, TensorSpec
 from ..program import LOOP
 from ..threads import usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from .openvino_graph import read_model
 
 try:
     import openvino as ov
@@ -36,7 +40,7 @@ CPU, TARGET, ENGINE = "CPU", "openvino", "engine.blob"
 
 
 def open_backend(package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> OpenVinoBackend:
-    return OpenVinoBackend(package, providers or (CPU,))
+    return OpenVinoBackend(package, providers or (CPU,), frugal)
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,36 @@ class HostTensor:
 
 
 class OpenVinoBackend:
-    """One compiled model and one infer request a stage; a call points the request at its tensors and runs it."""
+    """One compiled model and one infer request a stage, and one more for each size that there are engines of; a call
+    points the request at its tensors and runs it.
+
+    A size's engines are loaded when the first photo of that size comes, and with engines of some size there the models
+    for every size are compiled when the first photo of another comes. Within a promised memory (``frugal``) there are
+    only those for every size: what they and a size's engines hold beside each other is not planned.
+    """
 
     name = "openvino"
     traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
     why = ""
 
-    def __init__(self, package: Package, devices: Sequence[str]) -> None:
+    def __init__(self, package: Package, devices: Sequence[str], frugal: bool) -> None:
         device, precision = ", ".join(devices), package.manifest.precision
         core = open_core(device, precision)
-        engines = _engines(package, core) if device == CPU else {}
-        self._compile = (core, package, device, engines)
+        engines = _engines(package, core) if device == CPU else []
+        sized = [engine for engine in engines if engine.key.get("profile")]
+        self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
+        self._sized = [] if frugal else sized
+        if sized:
+            sizes = ", ".join(sorted({_size(engine) for engine in sized} - {""}))
+            self.why = f"engines of {sizes} " + (
+                "left out: memory is promised" if frugal else "run photos of that size"
+            )
         self._form = PLAIN
-        self._requests = {
-            stage.name: _request(core, package, stage, device, engines.get(stage.name))
-            for stage in package.manifest.stages
-        }
+        self._requests: dict[str, ov.InferRequest] = {}
+        self._requests_of_size: dict[Path, ov.InferRequest] = {}
+        for stage in package.manifest.stages:
+            if not any(engine.key.get("stage") == stage.name for engine in self._sized):
+                self._requests[stage.name] = self._models.request(stage.name)
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> HostTensor:
         if spec.dtype == "bfloat16":
@@ -79,9 +97,7 @@ class OpenVinoBackend:
         return bfloat16.floats(buffer.array)
 
     def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
-        if stage == LOOP:
-            self._take_form(form)
-        request = self._requests[stage]
+        request = (self._of_size(stage, tensors) if form == PLAIN else None) or self._of_any_size(stage, form)
         bound = dict(tensors)
 
         def call() -> None:
@@ -98,21 +114,30 @@ class OpenVinoBackend:
 
         return call
 
-    def _take_form(self, form: Form) -> None:
-        """Have the denoiser in this form. A request keeps its scratch memory for good: there is one at a time."""
-        if form != self._form:
-            core, package, device, engines = self._compile
-            del self._requests[LOOP]
-            engine = engines.get(LOOP) if form == PLAIN else None
-            stage = package.manifest.stage(LOOP)
-            self._requests[LOOP] = _request(core, package, stage, device, engine, form.key_stride)
+    def _of_size(self, stage: str, tensors: Mapping[str, HostTensor]) -> ov.InferRequest | None:
+        for engine in self._sized:
+            shapes = {name: tuple(profile[0]) for name, profile in engine.key["profile"].items()}
+            if engine.key.get("stage") == stage and all(tensors[name].array.shape == shapes[name] for name in shapes):
+                if engine.path not in self._requests_of_size:
+                    self._requests_of_size[engine.path] = self._models.load(engine, stage)
+                return self._requests_of_size[engine.path]
+        return None
+
+    def _of_any_size(self, stage: str, form: Form) -> ov.InferRequest:
+        """With the denoiser in this form. A request keeps its scratch memory for good: there is one at a time."""
+        if stage == LOOP and form != self._form:
+            self._requests.pop(LOOP, None)
             self._form = form
+        if stage not in self._requests:
+            self._requests[stage] = self._models.request(stage, form)
+        return self._requests[stage]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         return in_order(parts)
 
     def close(self) -> None:
         self._requests.clear()
+        self._requests_of_size.clear()
 
 
 def open_core(device: str, precision: Precision) -> ov.Core:
@@ -160,46 +185,63 @@ def environment(core: ov.Core) -> dict[str, str]:
     }
 
 
-def _engines(package: Package, core: ov.Core) -> dict[str, Engine]:
-    """The compiled models of this package's graphs, this machine and this version, by stage."""
-    wanted = {"target": TARGET, "environment": environment(core)}
-    wanted["flags"] = {"precision": compute_precision(core, package.manifest.precision)}
+def _engines(package: Package, core: ov.Core) -> list[Engine]:
+    """The compiled models of this package's graphs, this machine and this version."""
+    wanted: dict[str, object] = {"target": TARGET, "environment": environment(core)}
+    wanted["flags"] = {"precision": compute_precision(core, package.manifest.precision), "written": WRITTEN[TARGET]}
     graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
-    return {
-        str(engine.key["stage"]): engine
+    return [
+        engine
         for engine in EngineCache(package.path).entries()
         if all(engine.key.get(name) == value for name, value in wanted.items())
         and engine.key.get("graph_sha256") == graphs.get(str(engine.key.get("stage")))
-    }
+    ]
 
 
-def _request(
-    core: ov.Core,
-    package: Package,
-    stage: Stage,
-    device: str,
-    engine: Engine | None,
-    key_stride: int = 1,
-) -> ov.InferRequest:
-    config = cpu_config(compute_precision(core, package.manifest.precision), stage.tensors) if device == CPU else {}
-    if engine is not None:
+def _size(engine: Engine) -> str:
+    """Of the padded photos that an engine of one size was compiled for; of the first and the last stage only."""
+    image = engine.key["profile"].get("image")
+    return f"{image[0][3]}x{image[0][2]}" if image else ""
+
+
+class _Models:
+    """Infer requests of a package's stages, loaded from its engines or compiled from its graphs."""
+
+    def __init__(self, core: ov.Core, package: Package, device: str, engines: Sequence[Engine]) -> None:
+        self._core, self._package, self._device = core, package, device
+        self._engines = {str(engine.key["stage"]): engine for engine in engines}
+        self._computes = compute_precision(core, package.manifest.precision)
+
+    def request(self, name: str, form: Form = PLAIN) -> ov.InferRequest:
+        """For every size. Raises EngineError."""
+        if form == PLAIN and name in self._engines:
+            return self.load(self._engines[name], name)
+        stage = self._package.manifest.stage(name)
+        where = self._package.path / stage.file
+        graph = self._package.read(stage.file)
+        check_graph(graph, str(where))
+        if form.key_stride != 1:
+            graph = with_key_stride(graph, form.key_stride, str(where))
+        try:
+            model = read_model(self._core, graph, self._computes)
+            return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise EngineError(
+                f"{where}: OpenVINO {ov.__version__} cannot load it ({reason}); update openvino or build the package "
+                "again."
+            ) from error
+
+    def load(self, engine: Engine, name: str) -> ov.InferRequest:
+        """Raises EngineError."""
         if ENGINE not in engine.files:
             raise EngineError(f"{engine.path}: not an engine of OpenVINO. {engine.rebuild}")
-        content = engine.read(ENGINE)
+        content = io.BytesIO(engine.read(ENGINE))
+        config = self._config(self._package.manifest.stage(name))
         try:
-            return core.import_model(io.BytesIO(content), device, config).create_infer_request()
+            return self._core.import_model(content, self._device, config).create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
-    where = package.path / stage.file
-    graph = package.read(stage.file)
-    check_graph(graph, str(where))
-    if key_stride != 1:
-        graph = with_key_stride(graph, key_stride, str(where))
-    try:
-        model = core.read_model(graph)
-        return core.compile_model(model, device, config).create_infer_request()
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise EngineError(
-            f"{where}: OpenVINO {ov.__version__} cannot load it ({reason}); update openvino or build the package again."
-        ) from error
+
+    def _config(self, stage: Stage) -> dict[str, Any]:
+        return cpu_config(self._computes, stage.tensors) if self._device == CPU else {}

@@ -12,8 +12,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from runtime import EngineError, Enhancer
+from runtime import EngineError, Enhancer, doctor_checks
 from runtime.backends import openvino_
+from runtime.doctor import check_engines
+from runtime.engine_cache import EngineCache
+from runtime.engine_fit import WRITTEN, misfit
+from runtime.package import Package
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -86,6 +90,55 @@ def test_one_that_openvino_refuses_is_named_with_the_cure(compiled, tmp_path):
         Enhancer.open(package, backend="openvino")
 
 
+@pytest.fixture(scope="module")
+def of_two_sizes(tiny_package, tmp_path_factory) -> Path:
+    """The small network's package with engines of two sizes, and none for the others."""
+    package = shutil.copytree(tiny_package, tmp_path_factory.mktemp("openvino") / "package")
+    command = [sys.executable, "-m", "export.engine", str(package), "--target", "openvino"]
+    command += ["--size", "65x47", "--size", "60x40", "--size", "66x48"]  # the first and the last are one size, padded
+    for built in (10, 0):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+        assert done.stderr.splitlines()[-1] == f"{built} of 10 engines built, {10 - built} were there"
+    return package
+
+
+def test_engines_of_one_size_run_photos_of_that_size(tiny_package, of_two_sizes, compilations):
+    def photo(width: int, height: int) -> np.ndarray:
+        return np.random.default_rng(width).integers(0, 60, (height, width, 3), dtype=np.uint8)
+
+    with Enhancer.open(of_two_sizes, backend="openvino") as enhancer:
+        assert not compilations
+        assert enhancer.backend.why == "engines of 64x40, 72x48 run photos of that size"
+        order = [(65, 47), (60, 40), (65, 47), (70, 90), (60, 40), (70, 90)]
+        found = [(enhancer(photo(*size), seed=1), len(compilations)) for size in order]
+        batch = enhancer([photo(65, 47), photo(65, 47)], seed=1)  # no engine is for two
+    assert [count for _, count in found] == [0, 0, 0, 5, 5, 5]
+    with Enhancer.open(tiny_package, backend="openvino") as enhancer:
+        for size, (pixels, _) in zip(order, found, strict=True):
+            assert np.abs(pixels.astype(int) - enhancer(photo(*size), seed=1)).max() <= 1
+        for pixels in batch:
+            assert np.abs(pixels.astype(int) - enhancer(photo(65, 47), seed=1)).max() <= 1
+
+
+def test_engines_of_one_size_are_left_out_where_memory_is_promised(of_two_sizes, compilations):
+    """What they hold beside the others was not planned."""
+    with Enhancer.open(of_two_sizes, backend="openvino", max_memory="2GiB") as enhancer:
+        assert len(compilations) == 5
+        assert enhancer.backend.why == "engines of 64x40, 72x48 left out: memory is promised"
+        enhancer(np.zeros((47, 65, 3), np.uint8))
+    assert len(compilations) == 5
+
+
+def test_a_range_of_sizes_is_refused(tiny_package, tmp_path):
+    package = shutil.copytree(tiny_package, tmp_path / "package")
+    command = [sys.executable, "-m", "export.engine", str(package), "--target", "openvino", "--max-size", "640x480"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --max-size: not for --target openvino, whose engines take one size or every size")
+    assert not (package / "engines").exists()
+
+
 def test_photos_stay_in_float32_beside_bfloat16():
     """The wavelet stages of a bf16 or int8 package: eight bits of mantissa would show."""
     config = openvino_.cpu_config
@@ -97,3 +150,21 @@ def test_photos_stay_in_float32_beside_bfloat16():
     half = "mixed" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     found = {precision: openvino_.compute_precision(core, precision) for precision in ("fp32", "fp16", "int8", "bf16")}
     assert found == {"fp32": "f32", "fp16": "f32", "int8": half, "bf16": half}
+
+
+def test_the_doctor_knows_them(compiled):
+    openvino = doctor_checks.check_openvino()
+    found = list(check_engines(Package.open(compiled), None, {"openvino": openvino.version}))
+    assert len(found) == 5
+    assert {(one.verdict, one.detail) for one in found} == {("ok", "fits")}, found
+
+
+def test_those_of_a_graph_that_was_written_otherwise_are_left_alone(compiled, compilations, tmp_path, monkeypatch):
+    monkeypatch.setitem(WRITTEN, "openvino", -1)
+    Enhancer.open(compiled, backend="openvino").close()
+    assert len(compilations) == 5
+    (reason,) = {
+        misfit(engine, Package.open(compiled), None, {"openvino": ov.get_version()})
+        for engine in EngineCache(compiled).entries()
+    }
+    assert reason == "another version of this project compiled it"
