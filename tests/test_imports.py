@@ -47,14 +47,15 @@ def test_arrays_need_neither_pillow_nor_tifffile(tiny_package):
     )
 
 
-def test_a_missing_engine_library_is_named_with_its_cure(tiny_package):
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino", "ncnn"])
+def test_a_missing_engine_library_is_named_with_its_cure(tiny_package, library):
     out = run_blocked(
-        {"onnxruntime"},
+        {library},
         f"from runtime import Enhancer, BackendUnavailableError\n"
-        f"try:\n    Enhancer.open({str(tiny_package)!r})\n"
+        f"try:\n    Enhancer.open({str(tiny_package)!r}, backend={library!r})\n"
         f"except BackendUnavailableError as error:\n    print(error)\n",
     )
-    assert "pip install onnxruntime" in out
+    assert f"pip install {library}" in out
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)

@@ -27,10 +27,11 @@ from ..package import Package, Precision, Stage, TensorSpec
 from ..program import LOOP
 from ..threads import usable_cores
 from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
-from .openvino_graph import read_model
 
 try:
     import openvino as ov
+
+    from .openvino_graph import read_model
 except ImportError as error:
     raise BackendUnavailableError(
         f"the backend openvino is not installed here ({error}); `pip install openvino`."
