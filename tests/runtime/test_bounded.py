@@ -306,7 +306,7 @@ with Enhancer.open(sys.argv[1]) as enhancer:
 """
 
 
-@pytest.mark.parametrize(("mib", "words"), [(250, "then out of memory"), (8, "OutOfMemoryError out of memory")])
+@pytest.mark.parametrize(("mib", "words"), [(265, "then out of memory"), (8, "OutOfMemoryError out of memory")])
 def test_an_engine_that_gets_no_memory_does_not_end_the_process(bundled_package, mib, words):
     command = [sys.executable, "-c", LIMITED, str(bundled_package), str(mib)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
