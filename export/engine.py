@@ -295,8 +295,8 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def main_and_leave(argv: Sequence[str] | None = None) -> int:
-    """``main``, and the end of the process with it. What a library cleans up after that has waited for ever (OpenVINO
-    2026.4, once in some hundred runs, with every engine in place)."""
+    """``main``, and the end of the process with it. What a library cleans up after that has waited for ever (seen
+    once, with OpenVINO 2026.4 and every engine in place)."""
     code = main(argv)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -72,8 +72,7 @@ class OpenVinoBackend:
         sized = [engine for engine in engines if engine.key.get("profile")]
         self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
         self._sized = [] if frugal else sized
-        if sized:
-            sizes = ", ".join(sorted({_size(engine) for engine in sized} - {""}))
+        if sizes := ", ".join(sorted({_size(engine) for engine in sized} - {""})):
             self.why = f"engines of {sizes} " + (
                 "left out: memory is promised" if frugal else "run photos of that size"
             )
@@ -200,7 +199,7 @@ def _engines(package: Package, core: ov.Core) -> list[Engine]:
 
 
 def _size(engine: Engine) -> str:
-    """Of the padded photos that an engine of one size was compiled for; of the first and the last stage only."""
+    """Of the padded photos that the first stage's engine of one size was compiled for; empty for other stages."""
     image = engine.key["profile"].get("image")
     return f"{image[0][3]}x{image[0][2]}" if image else ""
 
