@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,14 +25,19 @@ from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
 
 try:
     import onnxruntime as ort
+
+    from .onnxruntime_fixed import CAPTURES, Dimensions, FixedSessions
 except ImportError as error:
     raise BackendUnavailableError(
         f"the backend onnxruntime is not installed here ({error}); `pip install onnxruntime`."
     ) from error
 
+_log = logging.getLogger(__name__)
 _CPU = "CPUExecutionProvider"
 _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
+_ANY: Dimensions = MappingProxyType({})
+_PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or ask for the CPU."
 _RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
 
 
@@ -45,7 +52,8 @@ class DeviceTensor:
 
 
 class OnnxRuntimeBackend:
-    """One session a stage, all with the same providers. Buffers are OrtValues on the first provider's device."""
+    """One session a stage, all with the same providers; one a stage and shape where the first provider has CUDA graphs.
+    Buffers are OrtValues on the first provider's device."""
 
     name = "onnxruntime"
     why = ""
@@ -73,7 +81,13 @@ class OnnxRuntimeBackend:
         self._one_region = frugal and full == [_CPU] and _one_region()
         live, lean = (1.15, 0.9) if self._one_region else (1.45, 1.15)
         self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_lean=lean, key_stride=True)
-        self._sessions = {stage.name: self._session(package, stage, full) for stage in package.manifest.stages}
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._fixed: FixedSessions | None = None
+        if full[0] in CAPTURES:
+            self._fixed = FixedSessions()
+            self._session(package.manifest.stages[0])  # whether the provider's libraries load is found out now
+        else:
+            self._sessions = {stage.name: self._session(stage) for stage in package.manifest.stages}
         self._other: tuple[Form, ort.InferenceSession] | None = None
         # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
         # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.
@@ -82,8 +96,9 @@ class OnnxRuntimeBackend:
         self._release.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrink)
 
     def _session(
-        self, package: Package, stage: Stage, providers: list[str], form: Form = PLAIN
+        self, stage: Stage, form: Form = PLAIN, dimensions: Dimensions = _ANY, captures: bool = False
     ) -> ort.InferenceSession:
+        package, providers = self._package, self._providers
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
@@ -101,7 +116,9 @@ class OnnxRuntimeBackend:
             # without the blocked layout of its convolutions and the copies into and out of it: two thirds of the
             # memory, at 1.2 times the time
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        if _CPU not in providers:
+        for symbol, size in dimensions.items():
+            options.add_free_dimension_override_by_name(symbol, size)
+        if _CPU not in providers and self._fixed is None:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         graph = package.read(stage.file)
         check_graph(graph, str(package.path / stage.file))
@@ -109,12 +126,13 @@ class OnnxRuntimeBackend:
             graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
         if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
             graph = with_uint8_activations(graph)
+        asked: list[Any] = [(providers[0], CAPTURES[providers[0]]), *providers[1:]] if captures else list(providers)
         try:
-            session = ort.InferenceSession(graph, options, providers=providers)
+            session = ort.InferenceSession(graph, options, providers=asked, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(
                 f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
-                "update onnxruntime or build the package again."
+                + ("update onnxruntime or build the package again." if providers == [_CPU] else _PROVIDER_FAILED)
             ) from error
         names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
         if set(names) != set(stage.tensors):
@@ -143,9 +161,18 @@ class OnnxRuntimeBackend:
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
     def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
-        session = self._sessions[stage] if form == PLAIN else self._in_form(stage, form)
-        if stage == LOOP and form == PLAIN:
-            self._other = None  # its weights were not planned for
+        fixed = None
+        if self._fixed:
+            shapes = {name: tuple(tensor.value.shape()) for name, tensor in tensors.items()}
+            fixed = self._fixed.find(self._session, self._package.manifest.stage(stage), form, shapes)
+            session = fixed.session
+            if fixed.why and not self.why:
+                self.why = fixed.why
+                _log.info(self.why)
+        else:
+            session = self._sessions[stage] if form == PLAIN else self._in_form(stage, form)
+            if stage == LOOP and form == PLAIN:
+                self._other = None  # its weights were not planned for
         binding = session.io_binding()
         for node in session.get_inputs():
             binding.bind_ortvalue_input(node.name, tensors[node.name].value)
@@ -153,10 +180,12 @@ class OnnxRuntimeBackend:
             binding.bind_ortvalue_output(node.name, tensors[node.name].value)
 
         run_options = self._release if last else None
+        if fixed and not fixed.why:  # its graphs use the arena's memory: it stays
+            run_options = fixed.options(tuple(tensors[name].value.data_ptr() for name in sorted(tensors)))
         # onnxruntime 1.23 (Python 3.10) binds addresses: numpy's memory has to be kept by us
-        kept = tuple(tensors.values())
+        kept = (fixed, *tensors.values())
 
-        def call(_kept: tuple[DeviceTensor, ...] = kept) -> None:
+        def call(_kept: tuple[object, ...] = kept) -> None:
             try:
                 session.run_with_iobinding(binding, run_options)
             except Exception as error:
@@ -169,8 +198,7 @@ class OnnxRuntimeBackend:
         """A second session, with weights of its own; one, of the form asked for last, is kept."""
         if self._other is None or self._other[0] != form:
             self._other = None
-            opened = self._session(self._package, self._package.manifest.stage(stage), self._providers, form)
-            self._other = (form, opened)
+            self._other = (form, self._session(self._package.manifest.stage(stage), form))
         return self._other[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
