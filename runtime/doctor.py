@@ -238,7 +238,7 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
         if not reason and gpu is None and target not in ("ncnn", "openvino"):
             yield _check("engines", name, "absent", "no GPU here to run it on")
         elif not reason:
-            yield _check("engines", name, "ok", "fits")
+            yield _check("engines", name, "ok", "fits" + _sizes(engine, package))
         elif _place(engine) in served:
             fix = shlex.join(["rm", "-r", str(engine.path)])
             yield _check("engines", name, "absent", f"left over, another one fits ({reason})", fix)
@@ -249,6 +249,17 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
         if path not in readable:
             fix = shlex.join(["rm", "-r", str(path)])
             yield _check("engines", path.name, "problem", "damaged, or others can write to it; build it again", fix)
+
+
+def _sizes(engine: Engine, package: Package) -> str:
+    """Of the photos that it takes; nothing where it takes all, or its entry, which may come from anywhere, is odd."""
+    from .engine_fit import covered
+
+    try:
+        sizes = covered(package.manifest.stage(str(engine.key.get("stage"))), engine)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return ""
+    return f" (photos of {sizes})" if sizes else ""
 
 
 def _place(engine: Engine) -> str:

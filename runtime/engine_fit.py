@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engine_cache import Engine
     from .gpu import Gpu
-    from .package import Package
+    from .package import Package, Stage
 
-WRITTEN = {"openvino": 1}
+WRITTEN = {"openvino": 2}
 """How a package's graph is written for a library before it is compiled (``backends/openvino_graph.py``): a number that
 is raised with every change of that, and is part of an engine's key. None: as it is."""
 
@@ -52,3 +52,25 @@ def gpu_fits(built_for: str, gpu: Gpu) -> bool:
     if re.fullmatch(r"compute capability .+|[\d. ]+", built_for):
         return gpu.compute_capability in built_for.split()
     return built_for == f"{gpu.name}, {gpu.compute_capability}"
+
+
+def covered(stage: Stage, engine: Engine) -> str:
+    """The padded photos that an engine of this stage takes, such as "32x32 to 1920x1088"; empty for every size."""
+    profile: Mapping[str, Any] = engine.key["profile"]
+    if not profile:
+        return ""
+    low, high = (photo_of(stage, {name: corners[at] for name, corners in profile.items()}) for at in (0, 2))
+    batch = f", batch up to {high[0]}" if high[0] > 1 else ""
+    sizes = [f"{width}x{height}" for _, width, height in (low, high)]
+    return (sizes[0] if low == high else " to ".join(sizes)) + batch
+
+
+def photo_of(stage: Stage, shapes: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(batch, width, height) of the padded photo that these input shapes of a stage come from."""
+    found: dict[str, int] = {}
+    for spec in stage.inputs:
+        for size, number in zip(spec.shape, shapes.get(spec.name, ()), strict=False):
+            if isinstance(size, str):
+                symbol, _, divisor = size.partition("/")
+                found[symbol] = number * int(divisor or 1)
+    return found["batch"], found["width"], found["height"]

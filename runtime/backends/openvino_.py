@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import bfloat16
 from ..engine_cache import Engine, EngineCache
-from ..engine_fit import WRITTEN
+from ..engine_fit import WRITTEN, covered
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
 from ..graph_guard import check_graph
 from ..key_stride import with_key_stride
@@ -72,7 +72,8 @@ class OpenVinoBackend:
         sized = [engine for engine in engines if engine.key.get("profile")]
         self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
         self._sized = [] if frugal else sized
-        if sizes := ", ".join(sorted({_size(engine) for engine in sized} - {""})):
+        stage_of = package.manifest.stage
+        if sizes := ", ".join(sorted({covered(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
             self.why = f"engines of {sizes} " + (
                 "left out: memory is promised" if frugal else "run photos of that size"
             )
@@ -196,12 +197,6 @@ def _engines(package: Package, core: ov.Core) -> list[Engine]:
         if all(engine.key.get(name) == value for name, value in wanted.items())
         and engine.key.get("graph_sha256") == graphs.get(str(engine.key.get("stage")))
     ]
-
-
-def _size(engine: Engine) -> str:
-    """Of the padded photos that the first stage's engine of one size was compiled for; empty for other stages."""
-    image = engine.key["profile"].get("image")
-    return f"{image[0][3]}x{image[0][2]}" if image else ""
 
 
 class _Models:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..engine_cache import Engine, EngineCache
-from ..engine_fit import misfit
+from ..engine_fit import covered, misfit, photo_of
 from ..errors import EngineError, InputError
 from ..package import Package, Stage
 from .trt_library import Library
@@ -124,22 +124,13 @@ class Engines:
         covering = [entry for entry in self._entries[stage.name] if _covers(entry, shapes)]
         if covering:
             return min(covering, key=_range)
-        batch, width, height = _photo(stage, shapes)
-        there = ", ".join(self._covered(stage, entry) for entry in self._entries[stage.name])
+        batch, width, height = photo_of(stage, shapes)
+        there = ", ".join(covered(stage, entry) for entry in self._entries[stage.name])
         more = f" --max-size {width}x{height}" + (f" --batch {batch}" if batch > 1 else "")
         raise InputError(
             f"no {self._library.target} engine of {stage.name} takes a batch of {batch} photo(s) of {width}x{height} "
             f"(padded); the engines here take {there}. Build one that does: {self._command(more)}."
         )
-
-    def _covered(self, stage: Stage, entry: Engine) -> str:
-        """Such as "32x32 to 1920x1088"."""
-        low, high = (
-            _photo(stage, {name: corners[at] for name, corners in entry.key["profile"].items()}) for at in (0, 2)
-        )
-        batch = f", batch up to {high[0]}" if high[0] > 1 else ""
-        sizes = [f"{width}x{height}" for _, width, height in (low, high)]
-        return (sizes[0] if low == high else " to ".join(sizes)) + batch
 
     def _load(self, stage: Stage, entry: Engine) -> LoadedEngine:
         loaded = self._loaded.get(str(entry.path))
@@ -202,14 +193,3 @@ def _covers(entry: Engine, shapes: Shapes) -> bool:
 
 def _range(entry: Engine) -> int:
     return sum(math.prod(largest) - math.prod(smallest) for smallest, _, largest in entry.key["profile"].values())
-
-
-def _photo(stage: Stage, shapes: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(batch, width, height) of the padded photo that these input shapes of a stage come from."""
-    found: dict[str, int] = {}
-    for spec in stage.inputs:
-        for size, number in zip(spec.shape, shapes.get(spec.name, ()), strict=False):
-            if isinstance(size, str):
-                symbol, _, divisor = size.partition("/")
-                found[symbol] = number * int(divisor or 1)
-    return found["batch"], found["width"], found["height"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,31 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f"-> {other.fix}\n" in out
     assert out.splitlines()[-1] == "2 problems, each with a -> line; ok here: tensorrt"
+
+
+def test_the_photos_that_an_engine_takes_are_named(tiny_package, tmp_path):
+    """With engines of three sizes beside a package, "fits" three times would say nothing."""
+    path = Path(shutil.copytree(tiny_package, tmp_path / "package"))
+    package = Package.open(path)
+    stage = package.manifest.stage("hfrm1")
+
+    def store(profile: dict) -> None:
+        digest = package.manifest.files[stage.file][0]
+        key = EngineKey(stage.name, digest, "tensorrt", {"library": "tensorrt 10.13.0"}, profile, {})
+        EngineCache(path).store(key, {"engine.plan": b"x"}, {})
+
+    shapes = [[1, 9, 4, 8], [1, 9, 24, 48], [2, 9, 24, 48]]
+    store({})
+    store({"details1": [shapes[1]] * 3})
+    store({"details1": shapes})
+    store({"details1": [[1], None, "x"]})
+    checks = doctor.check_engines(package, RTX, {"tensorrt": "10.13.0"})
+    assert sorted(check.detail for check in checks) == [
+        "fits",
+        "fits",
+        "fits (photos of 192x96)",
+        "fits (photos of 32x16 to 192x96, batch up to 2)",
+    ]
 
 
 def test_the_package_is_read_before_anything_is_tried(capsys):
