@@ -10,7 +10,7 @@ that was reshaped. Centred before it is squared, it bears bfloat16 in between. T
 
 A nearest-neighbour doubling followed by a 3x3 convolution reads each pixel up to four times: the four pixels of an
 output quad are four 2x2 convolutions with summed weights, at 4/9 of the multiplications (the sums change rounding
-only). ncnn's Winograd for 3x3 is faster still. Columns, then rows are interleaved by Concat, as onnxruntime takes 2.5
+only). ncnn's Winograd for 3x3 is faster still. Rows, then columns are interleaved by Concat, as onnxruntime takes 2.5
 times as long for a DepthToSpace; OpenVINO, which is faster with one, makes it one (``openvino_graph.py``).
 """
 
@@ -211,7 +211,7 @@ def _upsample(
         inputs = [source, f"{layer}.weight", f"{layer}.bias"]
         pads = [1 - p, 1 - q, p, q]
         quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
-    added |= {"quad_columns": np.array([4]), "keep_rows": np.array([0, 0, 0, -1]), "double_rows": np.array([0, 0, -1])}
+    added |= {"beside": np.array([4]), "double_rows": np.array([0, 0, -1])}
 
     def make(part: str, operator: str, *inputs: str, **options: int) -> str:
         name = f"{result}{UPSAMPLE}{part}"
@@ -219,11 +219,12 @@ def _upsample(
         quads.append(helper.make_node(operator, inputs, [made], name=name, **options))
         return made
 
-    rows_of: list[str] = []
-    for p in (0, 1):
-        columns = [make(f"column{p}{q}", "Unsqueeze", f"{result}{UPSAMPLE}{p}{q}", "quad_columns") for q in (0, 1)]
-        rows_of.append(make(f"row{p}", "Reshape", make(f"columns{p}", "Concat", *columns, axis=4), "keep_rows"))
-    width = make("width", "Shape", rows_of[0], start=3, end=4)
+    # rows first: onnxruntime's quantiser bears no Unsqueeze behind a convolution (calibration/quantise.py)
+    columns = [
+        make(f"column{q}", "Concat", f"{result}{UPSAMPLE}0{q}", f"{result}{UPSAMPLE}1{q}", axis=3) for q in (0, 1)
+    ]
+    width = make("width", "Shape", columns[0], start=3, end=4)
+    pixels = [make(f"pixels{q}", "Unsqueeze", column, "beside") for q, column in enumerate(columns)]
     size = make("size", "Concat", "double_rows", width, axis=0)
-    make("interleave", "Reshape", make("rows", "Concat", *rows_of, axis=3), size)
+    make("interleave", "Reshape", make("pixels", "Concat", *pixels, axis=4), size)
     return quads

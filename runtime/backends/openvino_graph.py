@@ -5,7 +5,7 @@ int8: onnxruntime runs a convolution in int8 only if its output is quantised too
 and sums to the int32 result and rounds once; a quantised output that no convolution reads is one more pass over the
 tensor, and its scale is carried through the norm behind it in two more.
 
-The four convolutions that double an image are interleaved by two Concats, which onnxruntime does fastest; here it is
+The four convolutions that double an image are interleaved by Concats, which onnxruntime does fastest; here it is
 one DepthToSpace.
 
 bfloat16: the norms of a bf16 package are float32 between two Casts. Where OpenVINO computes in bfloat16 all the same,
@@ -37,10 +37,10 @@ def _join_quads(model: ov.Model) -> None:
     named = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
     for name, last in named.items():
         doubled, marked, part = name.rpartition(_UPSAMPLE)
-        columns = [named.get(f"{doubled}{marked}column{quad}") for quad in ("00", "01", "10", "11")]
-        if part != "interleave" or not all(columns):
+        columns = [node for q in "01" if (node := named.get(f"{doubled}{marked}column{q}"))]
+        if part != "interleave" or len(columns) != 2:
             continue
-        quads = opset8.concat([column.input_value(0) for column in columns if column], 1)
+        quads = opset8.concat([column.input_value(p) for p in (0, 1) for column in columns], 1)
         result = opset8.depth_to_space(quads, "blocks_first", 2)
         result.set_friendly_name(name)
         last.output(0).replace(result.output(0))

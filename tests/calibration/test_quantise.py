@@ -92,6 +92,17 @@ def test_what_else_reads_a_tensor_reads_it_in_float(tiny_package, stage):
         assert node.op_type != "Identity"
 
 
+def test_the_convolutions_of_a_doubled_image_write_int8(tiny_package):
+    """Behind a Reshape or an Unsqueeze they would write float, and onnxruntime would run them in float."""
+    graph = onnx.load_from_string(quantised(tiny_package, "denoiser")[1]).graph
+    quads = {
+        name for node in graph.node if node.op_type == "Conv" and "/upsample/" in node.name for name in node.output
+    }
+    assert len(quads) >= 4
+    read_by = {name: node.op_type for node in graph.node for name in node.input if name in quads}
+    assert read_by == dict.fromkeys(quads, "QuantizeLinear")
+
+
 @STAGES
 def test_close_to_the_float_graph_where_the_range_fits(tiny_package, stage):
     model, content = quantised(tiny_package, stage, limit=6.0)

@@ -77,7 +77,7 @@ def test_graphs_without_quantisation_and_doubling_are_left_alone(tiny_package):
 
 
 def test_doubling_an_image_is_one_depth_to_space(tiny_package):
-    """Written as two Concats, as onnxruntime has it, an int8 step took a seventh longer."""
+    """Written as Concats, as onnxruntime has it, an int8 step took a seventh longer."""
     package = Package.open(tiny_package)
     stage = package.manifest.stage("denoiser")
     graph = package.read(stage.file)
