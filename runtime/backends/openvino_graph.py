@@ -101,12 +101,15 @@ def _join_norms(model: ov.Model) -> None:
 
 
 def _absorb_shifts(model: ov.Model) -> None:
-    """norm(x + shift) with x + shift - mean(x + shift) as x - (mean(x) + shift's mean - shift)."""
+    """In a norm of x + shift, (x + shift) - mean(x + shift) becomes x - (mean(x + shift) - shift), and the mean is that
+    of the channels' means of x with the shift added to them."""
     norms: dict[str, dict[str, ov.Node]] = {}
     for node in model.get_ordered_ops():
         if norm := _norm_of(node):
             norms.setdefault(norm, {})[node.get_friendly_name().rpartition(_NORM)[2]] = node
     for parts in norms.values():
+        if not parts.keys() >= {"mean_rows", "mean_channels", "centred"}:
+            continue  # another writer's names, or another version's
         rows, means, centred = (parts[name] for name in ("mean_rows", "mean_channels", "centred"))
         added = _maker(rows.input(0))
         readers = {target.get_node().get_friendly_name() for target in added.output(0).get_target_inputs()}

@@ -8,7 +8,7 @@ import pytest
 from runtime import BackendUnavailableError, Enhancer
 from runtime.gpu import current_gpu
 
-ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(current_gpu() is None, reason="no NVIDIA GPU is visible here"),
@@ -48,13 +48,8 @@ def test_a_replay_of_the_graphs_equals_the_first_run_for_other_photos_too(enhanc
             np.testing.assert_array_equal(enhancer(photo, steps=5), expected)
 
 
-def test_memory_stays_flat_over_300_photos_of_alternating_sizes(enhancer):
-    cudart = pytest.importorskip("cuda.bindings.runtime")
-    free = []
-    for index in range(300):
-        enhancer(frame(index, *SIZES[index % len(SIZES)]), steps=1)
-        if index % 30 == 29:
-            free.append(cudart.cudaMemGetInfo()[1])
+def test_memory_stays_flat_over_300_photos_of_alternating_sizes(enhancer, memory_over_300_photos):
+    free = memory_over_300_photos(enhancer, SIZES)
     assert max(free[1:]) - min(free[1:]) < 64 << 20, free
 
 

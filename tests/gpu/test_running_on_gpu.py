@@ -93,14 +93,8 @@ def test_a_stream_equals_single_calls(enhancer):
         np.testing.assert_array_equal(result, one)
 
 
-def test_memory_stays_flat_over_300_photos_of_alternating_sizes(enhancer):
-    from cuda.bindings import runtime as cudart
-
-    free = []
-    for index in range(300):
-        enhancer(frame(index, *SIZES[index % len(SIZES)]), steps=1)
-        if index % 30 == 29:
-            free.append(cudart.cudaMemGetInfo()[1])
+def test_memory_stays_flat_over_300_photos_of_alternating_sizes(enhancer, memory_over_300_photos):
+    free = memory_over_300_photos(enhancer, SIZES)
     assert max(free[1:]) - min(free[1:]) < 64 << 20, free
 
 
