@@ -1,4 +1,4 @@
-from runtime.command import run_command
+from runtime.cli.command import run_command
 
 from .cli import main
 

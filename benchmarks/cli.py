@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.command import Parser
+from runtime.cli.command import Parser
 from runtime.errors import InputError
 
 BASELINES = ("pytorch", "naive-onnx")
@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
 
-    from export.profiles import parse_size
+    from export.builders.profiles import parse_size
 
+    from .budgets import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
     from .photos import Photos
-    from .plan import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
 
     packages = open_packages(args.packages)
     sizes = [parse_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from export.graph_cost import GraphCost, photo_flop
+from export.cost.count import GraphCost, photo_flop
 
+from .budgets import Config, certificate
 from .measure import Measurement, step_medians
 from .metrics import psnr
-from .plan import Config, certificate
 from .records import Record, digest
 from .runners import SEED
 from .stats import UNSTEADY, drift, latency, medians, variation

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.command import Parser, run_command
+from runtime.cli.command import Parser, run_command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

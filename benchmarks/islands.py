@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.command import Parser, run_command
+from runtime.cli.command import Parser, run_command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.islands",
-        description="Measure what each float32 place of export/precision.py is for.",
+        description="Measure what each float32 place of export/tracing/precision.py is for.",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="default: the bundled one")
     return parser.parse_args(argv)
@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
     import torch
 
-    from export.certify import psnr
+    from export.certificate.cases import bundled_checkpoint, cases
+    from export.certificate.certify import psnr
     from export.checkpoint import load_checkpoint
-    from export.precision import ISLANDS, PLACES
-    from export.samples import bundled_checkpoint, cases
+    from export.tracing.precision import ISLANDS, PLACES
     from runtime.image import to_tensor
 
     model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
@@ -71,8 +71,8 @@ def _run(model: Any, precision: Any, islands: frozenset[str], image: Any, noise:
     """The stages as they are traced, in eager mode, with the runtime's DDIM table: the picture, hfrm0's result."""
     import torch
 
-    from export.graphs import stage_graphs
     from export.model.diffll import schedule
+    from export.tracing.graphs import stage_graphs
     from runtime.sampler import make_table
 
     stages = {stage.name: stage.module for stage in stage_graphs(model, precision, islands)}

@@ -23,9 +23,9 @@ def fingerprint() -> dict[str, Any]:
     computes. ``gpu`` and ``power_mode`` are None where there is none."""
     from dataclasses import asdict
 
-    from runtime import __version__
-    from runtime.doctor import installed_libraries, machine
-    from runtime.gpu import current_gpu, is_jetson
+    from runtime.doctor.__main__ import installed_libraries, machine
+    from runtime.machine.gpu import current_gpu, is_jetson
+    from runtime.names import __version__
 
     here, gpu = machine(), current_gpu()
     versions = installed_libraries()

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
 
+from .budgets import Config
 from .photos import Photos
-from .plan import Config
 from .process import ROOT, WorkerError, WorkerProcess
 
 COMPILE_LIMIT_S = 300.0

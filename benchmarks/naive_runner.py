@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runtime.image import to_pixels, to_tensor
-from runtime.package import Package
+from runtime.package.reading import Package
 
 from .naive_trace import UNROLLED
 from .runners import Job, Laps, Photo, noise

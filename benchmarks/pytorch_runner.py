@@ -9,7 +9,7 @@ import torch
 
 from export.checkpoint import load_checkpoint
 from runtime.image import to_pixels, to_tensor
-from runtime.threads import usable_cores
+from runtime.machine.cores import usable_cores
 
 from .runners import Job, Laps, Photo, noise
 

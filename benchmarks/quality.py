@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.command import Parser, run_command
+from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
 
 
@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from runtime.enhancer import Enhancer
+    from runtime.names import SAMPLERS
     from runtime.photo import read_photo
-    from runtime.sampler import SAMPLERS, check_steps
+    from runtime.sampler import check_steps
 
     from .metrics import psnr, ssim
 

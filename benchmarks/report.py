@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.command import Parser, run_command
+from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import runtime.errors
-from export.graph_cost import GraphCost, package_costs, photo_bytes
+from export.cost.count import GraphCost, package_costs, photo_bytes
+from runtime.cli.progress import Progress
 from runtime.errors import DiffLLError
-from runtime.memory import free_memory_bytes
-from runtime.progress import Progress
+from runtime.machine.host import free_memory_bytes
 
 from . import describe
+from .budgets import Config
 from .machine import fingerprint, moment
 from .measure import Bench, Measurement, groups
 from .photos import Photos
-from .plan import Config
 from .process import WorkerError
 from .records import ResultsFile, check_same
 

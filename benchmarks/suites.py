@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.errors import BackendUnavailableError, EngineError
 
-from .plan import STANDARD_SIZES
+from .budgets import STANDARD_SIZES
 from .process import ROOT
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
@@ -18,7 +18,7 @@ _PRECISIONS = ("fp32", "fp16", "bf16")
 _TORCH = "import torch; print(torch.cuda.is_available())"
 # A provider that is listed may not load: only a session tells.
 _ONNXRUNTIME = (
-    "import onnxruntime; from runtime.doctor_checks import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
+    "import onnxruntime; from runtime.doctor.probes import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
     "print(onnxruntime.InferenceSession(CONV_GRAPH, providers=[cuda]).get_providers()[0] == cuda)"
 )
 _TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target, which is a backend too -> module
@@ -27,7 +27,7 @@ _TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target, w
 def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
     """The command line of the suite. Builds packages (of the bundled checkpoint, unless ``packages`` names others)
     and engines that are not there. Raises BackendUnavailableError or EngineError."""
-    from runtime.gpu import current_gpu
+    from runtime.machine.gpu import current_gpu
 
     if current_gpu() is None:
         raise BackendUnavailableError(

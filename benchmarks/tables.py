@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .budgets import VARIANTS
 from .machine import words
-from .plan import VARIANTS
 from .records import Record
 from .stats import paired_ratio
 

@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.command import Parser, run_command
+from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-    from runtime.windows import Axis
+    from runtime.planning.decide.windows import Axis
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,12 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import numpy as np
     import torch
+    from runtime.planning.decide.windows import axis
 
+    from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
-    from export.samples import bundled_checkpoint
     from runtime.image import padded_size, to_pixels, to_tensor
     from runtime.photo import read_photo
-    from runtime.windows import axis
 
     from .metrics import psnr
 
@@ -105,10 +104,10 @@ def sample(
 ) -> torch.Tensor:
     """x_0 (1, 3, h, w) by DDIM on the windows of the two axes, eps blended at every step."""
     import torch
+    from runtime.planning.decide.windows import grid
 
     from export.model.diffll import schedule
     from runtime.sampler import make_table
-    from runtime.windows import grid
 
     table = make_table(schedule()[1].numpy(), steps)
     windows = list(grid(rows, columns))

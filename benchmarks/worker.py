@@ -72,7 +72,7 @@ class Worker:
 
     def gemm(self) -> dict[str, Any]:
         """How fast this machine multiplies matrices: see probe.py."""
-        from .probe import probe
+        from .peak import probe
 
         return probe()
 

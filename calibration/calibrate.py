@@ -7,10 +7,11 @@ from pathlib import Path
 
 import onnx
 
-from runtime.package import Package
-from runtime.package_writer import check_destination, package_folder
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
+from runtime.package.reading import Package
+from runtime.package.writing import check_destination, package_folder
 
+from .assemble import write_package
 from .collect import collect, empty
 from .layers import Layer, find_layers, load_graph
 from .photos import choose
@@ -21,7 +22,6 @@ from .state import State, state_key
 from .thresholds import threshold
 from .trials import Trials
 from .variants import Judge, psnr
-from .write import write_package
 
 _PIECE = 96, 128  # height and width of the pieces on which the cost of each layer is measured
 _PADDINGS = 2  # a photo to calibrate with has sides of at least so many paddings

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.command import Parser
+from runtime.cli.command import Parser
 from runtime.errors import BackendUnavailableError, InputError
-from runtime.package_writer import check_destination
+from runtime.package.writing import check_destination
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 DEFAULT_SAMPLES = 16
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     check_destination(args.output, args.overwrite)
 
-    from runtime.package import Package
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
+    from runtime.package.reading import Package
 
     package = Package.open(args.package)
     if package.manifest.precision != "fp32":

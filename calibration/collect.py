@@ -9,16 +9,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from runtime.cli.progress import Progress
 from runtime.enhancer import Enhancer
 from runtime.errors import EngineError
-from runtime.package import Package
-from runtime.progress import Progress
+from runtime.package.reading import Package
 from runtime.sampler import timesteps
 
+from .extremes import ProbeBackend
 from .layers import Layer, with_outputs
 from .observe import Observed
 from .photos import Source
-from .probe import ProbeBackend
 from .state import State
 
 Array = NDArray[Any]

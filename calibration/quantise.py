@@ -151,7 +151,7 @@ def _sort(graph: onnx.GraphProto) -> None:
 
 
 def _plain_zero_points(graph: onnx.GraphProto) -> None:
-    """As raw bytes, which runtime/uint8.py changes in place: the quantiser writes them as numbers of any length."""
+    """As raw bytes, which runtime/package/edits.py changes in place; the quantiser writes numbers of any length."""
     names = {node.input[2] for node in graph.node if node.op_type == "QuantizeLinear"}
     for tensor in graph.initializer:
         if tensor.name in names:

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from runtime.package import Package
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
+from runtime.package.reading import Package
 from runtime.sampler import timesteps
 
 from .layers import Layer

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
 
 from .layers import Layer
 from .quantise import quantise

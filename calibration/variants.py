@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from runtime.backends import open_backend
 from runtime.backends.base import PLAIN, Backend, Call, Form, Job, Part
 from runtime.enhancer import Enhancer
-from runtime.package import Package, TensorSpec
+from runtime.package.manifest import TensorSpec
+from runtime.package.reading import Package
 
 Array = NDArray[Any]
 PSNR_CEILING = 200.0  # what is printed for two equal photos

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.command import Parser, run_command
-from runtime.package_writer import check_destination, package_folder
+from runtime.cli.command import Parser, run_command
+from runtime.package.writing import check_destination, package_folder
 
 if TYPE_CHECKING:
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
 
     from .checkpoint import Checkpoint
 
@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = args.output or Path("build") / f"{name}-{args.precision}"
     check_destination(output, args.overwrite)
 
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
 
     progress = Progress()
     with progress.task("loading PyTorch and the checkpoint"):
+        from .certificate.cases import bundled_checkpoint
         from .checkpoint import load_checkpoint
-        from .samples import bundled_checkpoint
 
         checkpoint = load_checkpoint(args.checkpoint or bundled_checkpoint())
     build(checkpoint, output, args.precision, overwrite=args.overwrite, progress=progress)
@@ -65,7 +65,7 @@ def build(
     It is made beside its place, compared with the PyTorch model and then renamed: ``output`` holds a whole
     certified package or what it held before. Raises PackageError, InputError or CertificateError.
     """
-    from .write import write_package
+    from .assemble import write_package
 
     with package_folder(output, overwrite) as work:
         write_package(work, checkpoint, checkpoint.model(), precision, progress)

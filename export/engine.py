@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from runtime.command import INTERRUPTED, Parser, fail, run_command
+from runtime.cli.command import INTERRUPTED, Parser, fail, run_command
 from runtime.errors import DiffLLError, InputError
 
 if TYPE_CHECKING:
-    from runtime.engine_cache import EngineCache, EngineKey
-    from runtime.package import Package, Precision, Stage
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
+    from runtime.engines.cache import EngineCache, EngineKey
+    from runtime.names import Precision
+    from runtime.package.manifest import Stage
+    from runtime.package.reading import Package
 
-    from .profiles import SizeRange
+    from .builders.profiles import SizeRange
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn", "openvino")
 ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size, if no size is named
@@ -86,9 +88,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
-    from runtime.engine_cache import EngineCache
-    from runtime.package import Package
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
+    from runtime.engines.cache import EngineCache
+    from runtime.package.reading import Package
 
     package = Package.open(args.package)
     ranges = size_ranges(args, package.manifest.pad_multiple)
@@ -109,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange | None]:
     """What each set of engines has to take; None: every size. Raises InputError."""
-    from .profiles import parse_size, size_range
+    from .builders.profiles import parse_size, size_range
 
     max_size = parse_size(args.max_size) if args.max_size else None
     sizes = [parse_size(size) for size in args.size]
@@ -130,7 +132,7 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
     if args.target in ANY_SIZE:
         return make_any_size_builder(args, precision)
 
-    from .tensorrt_builder import Options, TensorRTBuilder
+    from .builders.tensorrt import Options, TensorRTBuilder
 
     return TensorRTBuilder(
         args.target,
@@ -165,10 +167,10 @@ def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Bui
             f"{', '.join(unused)}: not for --target {args.target}, whose engines have no such option; leave it out."
         )
     if args.target == "openvino":
-        from .openvino_builder import OpenVinoBuilder
+        from .builders.openvino import OpenVinoBuilder
 
         return OpenVinoBuilder(precision)
-    from .ncnn_builder import NcnnBuilder
+    from .builders.ncnn import NcnnBuilder
 
     return NcnnBuilder()
 
@@ -177,9 +179,9 @@ def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRang
     """Everything that makes this stage's engine stale."""
     from dataclasses import asdict
 
-    from runtime.engine_cache import EngineKey
+    from runtime.engines.cache import EngineKey
 
-    from .profiles import profile
+    from .builders.profiles import profile
 
     return EngineKey(
         stage=stage.name,

@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import BackendUnavailableError, DiffLLError, EngineError, InputError, PackageError
+from .names import __version__
 
 if TYPE_CHECKING:
     from .enhancer import Enhancer
 
-__version__ = "0.1.0"
-__all__ = ["BackendUnavailableError", "DiffLLError", "EngineError", "Enhancer", "InputError", "PackageError"]
+__all__ = [
+    "BackendUnavailableError",
+    "DiffLLError",
+    "EngineError",
+    "Enhancer",
+    "InputError",
+    "PackageError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
-from .cli import main
-from .command import run_command
+from .cli.command import run_command
+from .cli.photos import main
 
 if __name__ == "__main__":
     run_command(main)

@@ -14,22 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .arguments import as_batch, check_photo, check_plan, is_single, make_noise
-from .backends import open_backend
 from .backends.base import Backend
-from .bounded import Bounded
 from .errors import EngineError, InputError, OutOfMemoryError
-from .golden import read_golden
 from .image import Pixels, to_pixels, to_tensor
-from .kinds import KINDS, Kind
-from .memory import free_memory_bytes, parse_size, resident_bytes
-from .package import Manifest, Package
-from .planning import Plan, decide
-from .probe import speeds
-from .program import Program, Steps
+from .machine.host import free_memory_bytes, resident_bytes
+from .names import KINDS, Kind
+from .package.golden import read_golden
+from .package.manifest import Manifest
+from .package.reading import Package
+from .planning.decide import Plan, decide
+from .planning.memory import parse_size
+from .running.arguments import as_batch, check_photo, check_plan, is_single, make_noise
+from .running.auto import open_backend
+from .running.bounded import Bounded
+from .running.program import Program, Steps
+from .running.slots import open_slot
+from .running.speed import speeds
+from .running.stream import Slot, stream
 from .sampler import check_steps, make_table
-from .slots import open_slot
-from .stream import Slot, stream
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
 _FREE = 0.85  # of the machine's free memory that is taken where no budget is given
@@ -93,8 +95,8 @@ class Enhancer:
         if max_memory is not None:
             parse_size(max_memory)
         opened = Package.open(package)
-        frugal = max_memory is not None
-        return cls(opened, open_backend(backend, opened, providers, frugal=frugal), max_memory)
+        low_memory = max_memory is not None
+        return cls(opened, open_backend(backend, opened, providers, low_memory=low_memory), max_memory)
 
     @property
     def manifest(self) -> Manifest:

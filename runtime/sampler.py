@@ -12,16 +12,14 @@ A one-step sampler leaves c2, c3 and c4 at zero; a multistep sampler keeps what 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .names import SAMPLERS
 
 COEFFICIENTS = 5
-Sampler = Literal["ddim", "dpmpp-2m"]
-SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
 @dataclass(frozen=True)

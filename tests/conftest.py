@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from export.graphs import StageGraph
+    from export.tracing.graphs import StageGraph
 
 # Failures in the modules that test files share are shown as fully as those in the test files.
 pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_samples")
@@ -108,9 +108,9 @@ def traced_once(once: Callable[..., Path]) -> Iterator[None]:
     a minute and always gives the same bytes. Tests of the tracer itself, and of the command, do not pass here."""
     import torch
 
-    import export.write
+    import export.assemble
 
-    trace = export.write.trace
+    trace = export.assemble.trace
 
     def cached(stage: StageGraph, pad_multiple: int) -> bytes:
         described = sha256(repr((stage, pad_multiple)).encode())
@@ -121,7 +121,7 @@ def traced_once(once: Callable[..., Path]) -> Iterator[None]:
         return path.read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.write, "trace", cached)
+        patch.setattr(export.assemble, "trace", cached)
         yield
 
 
@@ -130,7 +130,7 @@ def build_package(tmp_path_factory: pytest.TempPathFactory, traced_once: None) -
     """build_package(checkpoint) -> its package, silently."""
     from export.build import build
     from export.checkpoint import load_checkpoint
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
 
     def make(checkpoint: Path, precision: str = "fp32", output: Path | None = None) -> Path:
         name = f"{checkpoint.name.split('.')[0]}-{precision}"
@@ -187,6 +187,6 @@ def half_package(
 @pytest.fixture(scope="session")
 def bundled_package(build_package: Callable[..., Path], once: Callable[..., Path]) -> Path:
     """The package of the bundled checkpoint. Never change it: copy it first."""
-    from export.samples import bundled_checkpoint
+    from export.certificate.cases import bundled_checkpoint
 
     return once("bundled-fp32", lambda output: build_package(bundled_checkpoint(), "fp32", output))

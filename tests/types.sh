@@ -10,11 +10,11 @@ $python -m venv build/pyright
 build/pyright/bin/pip install -q basedpyright==1.40.2
 cat >build/pyrightconfig.json <<JSON
 {
-  "include": ["../export/engine.py", "../export/tensorrt_builder.py", "../export/profiles.py", "../runtime/engine_cache.py",
-              "../runtime/gpu.py", "../runtime/engine_fit.py", "../runtime/doctor_tensorrt.py", "../runtime/backends/base.py",
-              "../runtime/backends/cuda.py", "../runtime/backends/tensorrt_.py", "../runtime/backends/tensorrt_rtx_.py",
-              "../runtime/backends/trt_backend.py", "../runtime/backends/trt_engines.py", "../runtime/backends/trt_job.py",
-              "../runtime/backends/trt_library.py", "../runtime/backends/trt_runtime_cache.py"],
+  "include": ["../export/engine.py", "../export/builders/tensorrt.py", "../export/builders/profiles.py", "../runtime/engines/cache.py",
+              "../runtime/machine/gpu.py", "../runtime/engines/fit.py", "../runtime/doctor/tensorrt.py", "../runtime/backends/base.py",
+              "../runtime/backends/tensorrt/cuda.py", "../runtime/backends/tensorrt/open.py", "../runtime/backends/tensorrt_rtx_.py",
+              "../runtime/backends/tensorrt/backend.py", "../runtime/backends/tensorrt/engines.py", "../runtime/backends/tensorrt/job.py",
+              "../runtime/backends/tensorrt/library.py", "../runtime/backends/tensorrt/runtime_cache.py"],
   "extraPaths": ["stubs", ".."], "typeCheckingMode": "standard", "reportMissingImports": "none",
   "reportMissingModuleSource": "none", "pythonVersion": "3.11"
 }

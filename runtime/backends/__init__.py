@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..errors import InputError
-from ..package import Package
+from ..names import BACKENDS
+from ..package.reading import Package
 from .base import Backend
 
-BackendName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "auto", "null"]
-BACKENDS: tuple[str, ...] = get_args(BackendName)
-CANDIDATES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "openvino", "ncnn")  # what auto chooses from
+MODULES = {
+    "onnxruntime": "onnxruntime.session",
+    "openvino": "openvino.backend",
+    "ncnn": "ncnn",
+    "tensorrt": "tensorrt.open",
+    "tensorrt-rtx": "tensorrt.open",
+}
 
 
-def open_backend(name: str, package: Package, providers: Sequence[str] | None, *, frugal: bool = False) -> Backend[Any]:
-    """Open ``package`` with the backend ``name``. frugal: less memory, in some ten percent more time, where the engine
-    has that choice. Raises InputError, BackendUnavailableError or EngineError."""
-    if name not in BACKENDS:
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False
+) -> Backend[Any]:
+    """Open ``package`` with the backend ``name``, any of the table's. low_memory: less memory, in some ten percent more
+    time, where the engine has that choice. Raises InputError, BackendUnavailableError or EngineError."""
+    if name not in MODULES:
         raise InputError(f"backend {name!r} is not known; use one of {', '.join(BACKENDS)}.")
-    module = importlib.import_module(f".{name.replace('-', '_')}_", __package__)
-    backend: Backend[Any] = module.open_backend(package, providers, frugal=frugal)
+    module = importlib.import_module(f".{MODULES[name]}", __package__)
+    backend: Backend[Any] = module.open_backend(name, package, providers, low_memory=low_memory)
     return backend

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from ..package import TensorSpec
+from ..package.manifest import TensorSpec
 
 Buffer = TypeVar("Buffer")
 Call = Callable[[], None]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import probe, suites
+from benchmarks import peak as probe
+from benchmarks import suites
 from benchmarks.device_memory import DeviceMemory
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
-from runtime import gpu
 from runtime.errors import BackendUnavailableError, EngineError
+from runtime.machine import gpu
 
 NVML = """
 #include <string.h>

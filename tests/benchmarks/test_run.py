@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import run as run_module
+from benchmarks.budgets import open_packages, package_configs
 from benchmarks.measure import groups
-from benchmarks.plan import open_packages, package_configs
 from benchmarks.records import read_records
 
 ROOT = Path(__file__).parent.parent.parent

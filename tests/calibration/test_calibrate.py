@@ -22,8 +22,8 @@ from calibration import calibrate as calibrate_module
 from calibration.calibrate import calibrate
 from calibration.photos import choose
 from runtime import Enhancer, InputError
-from runtime.package import Package
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
+from runtime.package.reading import Package
 
 
 def content(package: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
-from runtime.graph_guard import check_graph
+from runtime.package.guard import check_graph
 
 ROOT = Path(__file__).parent.parent.parent
 STAGES = pytest.mark.parametrize("stage", ["denoiser", "hfrm0"])
@@ -59,7 +59,9 @@ def test_symmetric_int8_per_channel_weights_float_biases(tiny_package, stage):
             assert zero.dtype == np.int8
             assert not zero.any()
             assert node.op_type == "DequantizeLinear" or zero.shape == ()
-            assert tensors[node.input[2]].HasField("raw_data") or zero.shape != ()  # as runtime/uint8.py wants it
+            assert (
+                tensors[node.input[2]].HasField("raw_data") or zero.shape != ()
+            )  # as runtime/package/edits.py wants it
         if node.op_type != "Conv":
             continue
         assert len(node.input) < 3 or tensors[node.input[2]].data_type == TensorProto.FLOAT

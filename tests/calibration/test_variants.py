@@ -8,7 +8,7 @@ import pytest
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
 from calibration.variants import Judge, mean_squared_error, psnr, sixteen_bits
-from runtime.package import Package
+from runtime.package.reading import Package
 from runtime.sampler import timesteps
 
 STEPS = [int(t) for t in timesteps(200, 10)]

@@ -17,11 +17,11 @@ import onnx.numpy_helper
 import pytest
 
 from export import build as build_module
-from export.certify import CertificateError
+from export.certificate.certify import CertificateError
 from export.checkpoint import load_checkpoint
 from runtime import Enhancer, InputError
-from runtime.package import Package
-from runtime.progress import Progress
+from runtime.cli.progress import Progress
+from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -95,7 +95,7 @@ def ready_graphs(tiny_package, monkeypatch):
     def trace(stage, pad_multiple):
         return changes["edit"](stage.name, (tiny_package / f"{stage.name}.onnx").read_bytes())
 
-    monkeypatch.setattr("export.write.trace", trace)
+    monkeypatch.setattr("export.assemble.trace", trace)
     return changes
 
 
@@ -186,9 +186,9 @@ def test_a_full_disk_leaves_nothing(make_checkpoint, tmp_path, monkeypatch):
 
 
 def test_progress_is_never_silent_for_long(tmp_path, monkeypatch):
-    import runtime.progress
+    import runtime.cli.progress
 
-    monkeypatch.setattr(runtime.progress, "_HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(runtime.cli.progress, "_HEARTBEAT_S", 0.05)
     log = tmp_path / "log.txt"
     with log.open("w") as stream, Progress(stream).task("working", "last time 3.0 s"):
         time.sleep(0.3)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from export.tensorrt_builder import Options
-from runtime.engine_cache import EngineCache, EngineKey
+from export.builders.tensorrt import Options
+from runtime.engines.cache import EngineCache, EngineKey
 from runtime.errors import EngineError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -147,9 +147,9 @@ def test_each_builder_flag_makes_an_engine_stale(flag):
 )
 def test_each_option_reaches_the_key(built, arguments):
     """The command's own key, without building: another option, another engine."""
+    from export.builders.profiles import parse_size, size_range
     from export.engine import engine_key, make_builder, parse_args
-    from export.profiles import parse_size, size_range
-    from runtime.package import Package
+    from runtime.package.reading import Package
 
     package = Package.open(built)
 
@@ -168,7 +168,7 @@ def test_each_option_reaches_the_key(built, arguments):
 def test_a_changed_graph_is_rebuilt_and_the_others_are_kept(own):
     import onnx
 
-    from runtime.package import MANIFEST
+    from runtime.package.manifest import MANIFEST
 
     path = own / "hfrm1.onnx"
     model = onnx.load(path)
@@ -318,11 +318,11 @@ def test_progress_in_a_log_file(built, own):
 
 
 def test_a_long_build_is_never_silent(monkeypatch, capsys):
-    import runtime.progress
+    import runtime.cli.progress
     from export.engine import in_thread
-    from runtime.progress import Progress
+    from runtime.cli.progress import Progress
 
-    monkeypatch.setattr(runtime.progress, "_HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(runtime.cli.progress, "_HEARTBEAT_S", 0.05)
     with Progress().task("building denoiser"):
         assert in_thread(lambda: time.sleep(0.3) or 7) == 7
     assert len(capsys.readouterr().err.splitlines()) >= 4

@@ -12,14 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
-from export import tensorrt_builder
-from export.cpu_forms import restore
-from export.onnx_compat import rewrite_group_norm
-from export.profiles import SizeRange, parse_size, profile, size_range
-from export.tensorrt_builder import Options, TensorRTBuilder
+from export.builders import tensorrt as tensorrt_builder
+from export.builders.profiles import SizeRange, parse_size, profile, size_range
+from export.builders.tensorrt import Options, TensorRTBuilder
+from export.passes.cpu_forms import restore
+from export.passes.group_norm import rewrite_group_norm
 from runtime.errors import BackendUnavailableError, InputError
-from runtime.gpu import Gpu, current_gpu
-from runtime.package import Package
+from runtime.machine.gpu import Gpu, current_gpu
+from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -147,7 +147,7 @@ def test_type_stubs_alone_are_not_tensorrt(tmp_path):
     (tmp_path / "tensorrt" / "__init__.pyi").write_text("")
     code = (
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "from export.tensorrt_builder import _load_library\n"
+        "from export.builders.tensorrt import _load_library\n"
         "try:\n    _load_library('tensorrt')\nexcept ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from export.builders.profiles import profile, size_range
+from export.builders.tensorrt import Options, TensorRTBuilder
+from export.certificate.cases import bundled_checkpoint
 from export.checkpoint import load_checkpoint
-from export.graphs import stage_graphs
 from export.model import Architecture, DiffLL
-from export.profiles import profile, size_range
-from export.query_blocks import query_blocks
-from export.samples import bundled_checkpoint
-from export.tensorrt_builder import Options, TensorRTBuilder
-from export.trace import trace
-from runtime.package import Stage
+from export.passes.query_blocks import query_blocks
+from export.tracing.graphs import stage_graphs
+from export.tracing.trace import trace
+from runtime.package.manifest import Stage
 
 pytest.importorskip("tensorrt_rtx")
 SIZES = size_range([(600, 400)], (3840, 2160), 32)

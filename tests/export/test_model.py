@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from export.certificate.cases import bundled_checkpoint
 from export.checkpoint import load_checkpoint
 from export.model import Architecture, DiffLL
 from export.model.diffll import schedule
 from export.model.unet import timestep_embedding
 from export.model.wavelet import dwt, idwt
-from export.samples import bundled_checkpoint
 from runtime.image import to_tensor
 from runtime.sampler import make_table
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.engine_cache import EngineCache
-from runtime.gpu import current_gpu
-from runtime.package import Package
+from runtime.engines.cache import EngineCache
+from runtime.machine.gpu import current_gpu
+from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime import BackendUnavailableError, Enhancer
-from runtime.gpu import current_gpu
+from runtime.machine.gpu import current_gpu
 
 pytest.importorskip("onnxruntime")
 pytestmark = [

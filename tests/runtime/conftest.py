@@ -14,7 +14,7 @@ from tensorrt_machine import GPU, Machine, forget_modules
 def machine(monkeypatch):
     found = Machine()
     forget_modules()
-    monkeypatch.setattr("runtime.gpu.current_gpu", lambda: GPU)
+    monkeypatch.setattr("runtime.machine.gpu.current_gpu", lambda: GPU)
     bindings = ModuleType("cuda.bindings")
     bindings.runtime = found.gpu.cudart
     for name, module in {"cuda": ModuleType("cuda"), "cuda.bindings": bindings}.items():

@@ -9,20 +9,20 @@ import numpy as np
 from fake_gpu import FakeGpu
 from fake_tensorrt import PLAN, FakeTensorRT
 
-import runtime.backends
-from export.profiles import Size, profile, size_range
-from runtime.engine_cache import EngineCache, EngineKey
-from runtime.gpu import Gpu
-from runtime.package import Package
+import runtime.backends.tensorrt
+from export.builders.profiles import Size, profile, size_range
+from runtime.engines.cache import EngineCache, EngineKey
+from runtime.machine.gpu import Gpu
+from runtime.package.reading import Package
 
 GPU = Gpu("NVIDIA Fake 1", "8.9", False, "12.8")
-OURS = ("cuda", "trt_backend", "trt_engines", "trt_job", "trt_library", "trt_runtime_cache")
+OURS = ("open", "cuda", "backend", "engines", "job", "library", "runtime_cache")
 
 
 def forget_modules() -> None:
     for name in OURS:
-        sys.modules.pop(f"runtime.backends.{name}", None)
-        vars(runtime.backends).pop(name, None)
+        sys.modules.pop(f"runtime.backends.tensorrt.{name}", None)
+        vars(runtime.backends.tensorrt).pop(name, None)
 
 
 class Machine:

@@ -26,8 +26,8 @@ def dark(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_any_size_equals_the_pytorch_model(bundled_package, height, width):
     import torch
 
+    from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
-    from export.samples import bundled_checkpoint
     from runtime.image import to_pixels, to_tensor
 
     model = load_checkpoint(bundled_checkpoint()).model()
@@ -60,7 +60,7 @@ def test_self_test_notices_a_wrong_result(enhancer, monkeypatch):
 
 
 def test_bundled_model_brightens_the_sample_photo(bundled_package):
-    from export.samples import golden_photo
+    from export.certificate.cases import golden_photo
 
     photo = golden_photo()
     with Enhancer.open(bundled_package) as bundled:

@@ -1,0 +1,125 @@
+"""The content of an int8 package: graphs, provenance, certificate, and the report of what each layer costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import runtime
+from runtime.package.manifest import CERTIFICATE, GOLDEN, MANIFEST
+from runtime.package.reading import Package
+from runtime.package.writing import file_entries
+
+from .plot import plot
+from .report import table
+from .result import Result
+from .variants import psnr
+
+RANGES, TABLE, PLOT = "calibration.json", "sensitivity.md", "sensitivity.png"
+
+
+def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], result: Result) -> None:
+    """Write the int8 package into the empty folder ``work``. Stages without int8 layers are the fp32 package's."""
+    source = package.manifest
+    for stage in source.stages:
+        (work / stage.file).write_bytes(graphs[stage.name] if stage.name in graphs else package.read(stage.file))
+    (work / GOLDEN).write_bytes(package.read(GOLDEN))
+    (work / CERTIFICATE).write_bytes(_json(_certificate(package, result)))
+    (work / RANGES).write_bytes((json.dumps(_ranges(result), separators=(",", ":")) + "\n").encode())
+    (work / TABLE).write_bytes(table(result).encode())
+    (work / PLOT).write_bytes(plot(result))
+    names = (*(stage.file for stage in source.stages), GOLDEN, CERTIFICATE, RANGES, TABLE, PLOT)
+    manifest = replace(
+        source,
+        precision="int8",
+        # Work and activations are the float network's: what an engine saves by int8 is its own affair.
+        cost={
+            stage.name: replace(source.cost[stage.name], weight_bytes=_weight_bytes((work / stage.file).read_bytes()))
+            for stage in source.stages
+        },
+        files=file_entries(work, names),
+        provenance={**source.provenance, "calibration": _provenance(package, result)},
+    )
+    (work / MANIFEST).write_bytes(manifest.to_json().encode())
+
+
+def _weight_bytes(graph: bytes) -> int:
+    tensors = onnx.load_from_string(graph).graph.initializer
+    return sum(prod(one.dims) * onnx.helper.tensor_dtype_to_np_dtype(one.data_type).itemsize for one in tensors)
+
+
+def _provenance(package: Package, result: Result) -> dict[str, Any]:
+    return {
+        "fp32_package_sha256": package.sha256,
+        "made_by": f"diffll-deploy {runtime.__version__}",
+        "versions": {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
+        "method": result.method,
+        "budget_db": result.budget_db,
+        "photos": [one.record for one in result.calibrated],
+        "noise": "of photo k: numpy default_rng(k).standard_normal, float32",
+        "float_layers": [f"{stage}: {name}" for stage, name in result.float_layers],
+        "int8_layers": {
+            stage: sum((stage, layer.name) not in result.float_layers for layer in layers)
+            for stage, layers in result.layers.items()
+        },
+        "ranges": f"{RANGES}: what every quantised tensor was seen to hold, a timestep, and what int8 holds of it",
+    }
+
+
+def _certificate(package: Package, result: Result) -> dict[str, Any]:
+    return {
+        "reference": f"the fp32 package {package.sha256}, same noise",
+        "engine": "onnxruntime CPUExecutionProvider",
+        "limits": {"psnr_db": result.budget_db},
+        "end_to_end": [
+            {
+                "photos": one.record,
+                "used_for_calibration": False,
+                "size": f"{width}x{height}",
+                "noise": f"numpy default_rng({seed}).standard_normal, float32",
+                "steps": package.manifest.num_inference_steps,
+                "psnr_db": round(psnr(error), 2),
+            }
+            for seed, (one, (width, height), error) in enumerate(
+                zip(result.unseen, result.sizes, result.errors, strict=True)
+            )
+        ],
+    }
+
+
+def _ranges(result: Result) -> dict[str, Any]:
+    """For every tensor: the magnitude that int8 holds, and the extremes seen at each step of the loop."""
+    return {
+        "stages": {
+            stage: {
+                name: {
+                    "int8_holds": _rounded([result.limits[stage][name]])[0],
+                    "lows": _rounded(observed.lows[index]),
+                    "highs": _rounded(observed.highs[index]),
+                }
+                for index, name in enumerate(observed.tensors)
+            }
+            for stage, observed in result.observed.items()
+        },
+        "sensitivity": {
+            "layers_psnr_db": {f"{s}: {name}": round(psnr(e), 2) for (s, name), e in result.sensitivity.layers.items()},
+            "timesteps_psnr_db": {str(t): round(psnr(e), 2) for t, e in result.sensitivity.timesteps.items()},
+            "stages_psnr_db": {stage: round(psnr(e), 2) for stage, e in result.sensitivity.stages.items()},
+        },
+    }
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    """To five digits: enough to read, half as long."""
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

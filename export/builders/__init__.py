@@ -1,0 +1,1 @@
+"""ONNX graphs -> engines of each library."""

@@ -1,0 +1,205 @@
+"""ONNX graph -> ncnn engine (param and bin) through pnnx: batch 1, every photo size with one engine.
+
+pnnx runs the graph on made-up inputs and reads no arithmetic on shapes, so the graph is rewritten first. In the
+denoiser the row of the shift table becomes an input (the table goes into a file beside the engine), and the graph
+ends at eps: the sampler's update is a few small sums, which the backend does. The wavelet stages need no engine.
+An engine's numbers are float32: in what precision ncnn keeps them is said when it is loaded, by the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from runtime.errors import BackendUnavailableError, EngineError, InputError
+
+from ..passes.cpu_forms import restore
+from ..passes.widen import widen
+from .ncnn_param import finish
+
+PARAM, WEIGHTS, TABLE = "engine.param", "engine.bin", "shifts.npy"
+_SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
+_PNNX_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Options:
+    """There are none; what TensorRT can be told does not exist here."""
+
+
+class NcnnBuilder:
+    """Builds on any machine, for every machine that ncnn runs on. Raises BackendUnavailableError without its tools."""
+
+    target = "ncnn"
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        for name in ("ncnn", "pnnx"):
+            if importlib.util.find_spec(name) is None:
+                raise BackendUnavailableError(
+                    f"{name} is not installed, which --target ncnn needs. `pip install ncnn pnnx`."
+                )
+        try:
+            self._ncnn, self._pnnx = importlib.import_module("ncnn"), importlib.import_module("pnnx")
+        except (ImportError, OSError) as error:
+            raise BackendUnavailableError(
+                f"ncnn or pnnx is installed and does not load ({' '.join(str(error).split())[:200]}). "
+                "`pip install --force-reinstall ncnn pnnx`."
+            ) from error
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an engine depends on: part of the key."""
+        return {
+            "library": f"ncnn {self._ncnn.__version__}",
+            "converter": f"pnnx {self._pnnx.__version__}",
+            "platform": f"{platform.system()} {platform.machine()}".lower(),
+        }
+
+    def build(
+        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
+    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """Engine files and the report of the build; a wavelet stage has no files. The engine takes every size, so
+        ``profile`` only matters for its batch, which has to be 1 or is looped over by the backend.
+
+        Raises InputError for an int8 graph, EngineError with pnnx's own words.
+        """
+        started = time.perf_counter()
+        model = widen(onnx.load_from_string(restore(graph)))
+        if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+            raise InputError("--target ncnn takes no int8 packages; build another with `python -m export.build`.")
+        inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
+        files: dict[str, bytes] = {}
+        if "image" not in (*inputs, *outputs):
+            if "timestep" in inputs:
+                model, files[TABLE] = _denoiser(model)
+            files |= self._convert(model)
+        return files, {
+            "build_seconds": round(time.perf_counter() - started, 2),
+            "engine_bytes": sum(map(len, files.values())),
+        }
+
+    def _convert(self, model: onnx.ModelProto) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory(prefix="ncnn-") as name:
+            folder = Path(name)
+            onnx.save(model, folder / "stage.onnx")
+            command = [self._pnnx.EXEC_PATH, "stage.onnx", "fp16=0"]
+            for key, (height, width) in zip(("inputshape", "inputshape2"), _SIZES, strict=True):
+                shapes = [_shape(value, height, width) for value in model.graph.input]
+                command.append(f"{key}=" + ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes))
+            try:
+                done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PNNX_SECONDS)
+                output, code = done.stdout + done.stderr, done.returncode
+            except (OSError, subprocess.TimeoutExpired) as error:
+                output, code = str(error), -1
+            try:
+                param, weights = ((folder / f"stage.ncnn.{kind}").read_bytes() for kind in ("param", "bin"))
+            except OSError:
+                code, param, weights = code or -1, b"", b""
+        param = finish(param.decode()).encode()
+        # what pnnx cannot convert it writes as an operator of its own
+        kinds = {line.split()[0] for line in param.decode().splitlines()[2:] if line.strip()}
+        foreign = sorted(kind for kind in kinds if self._ncnn.layer_to_index(kind) < 0)
+        if code or foreign:
+            reason = f"no ncnn layer for {', '.join(foreign)}" if foreign else " ".join(output.split())[-400:]
+            raise EngineError(
+                f"pnnx {self._pnnx.__version__} could not convert the graph (code {code}): {reason}. Install the "
+                "versions of constraints.txt (`pip install -c constraints.txt ncnn pnnx`) or use another backend."
+            )
+        return {PARAM: param, WEIGHTS: weights}
+
+
+def _shape(value: onnx.ValueInfoProto, height: int, width: int) -> list[int]:
+    """The made-up shape of an input: batch 1 and this size wherever the graph leaves a number free."""
+    free = {0: 1, 2: height, 3: width}
+    sizes = value.type.tensor_type.shape.dim
+    return [size.dim_value or free[axis] for axis, size in enumerate(sizes)]
+
+
+def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
+    """(x_cond, x_t, shifts) -> eps, for batch 1, and the table of the shifts as .npy."""
+    graph = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made = {name: node for node in graph.node for name in node.output}
+    gathers = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in constants]
+    splits = [node for node in graph.node if node.op_type == "Split" and gathers and node.input[0] in gathers[0].output]
+    if len(gathers) != 1 or len(splits) != 1:
+        raise EngineError("the denoiser graph has no single table of time shifts; build the package again.")
+    table = constants[gathers[0].input[0]]
+    eps = [node for node in graph.node if node.op_type == "Conv"][-1].output[0]
+
+    nodes: list[onnx.NodeProto] = []
+    renamed: dict[str, str] = {}
+    added: dict[str, onnx.TensorProto] = {}
+    shapes: set[str] = set()
+    for original in graph.node:
+        node = onnx.NodeProto.FromString(original.SerializeToString())
+        if node.op_type == "Unsqueeze" and node.input[0] in splits[0].output:
+            renamed[node.output[0]] = node.input[0]  # the shifts come in as (1, C, 1, 1)
+            continue
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.output == splits[0].output:
+            node.input[0] = "shifts"
+        source = made.get(node.input[1]) if node.op_type == "Reshape" else None
+        if source is not None and source.op_type == "Concat":
+            del node.attribute[:]  # allowzero
+            rest = source.input[1:]  # behind the batch
+            if sum(name not in constants for name in rest) == 2:  # back to the photo's height and width
+                norm = _above(made, original, "GroupNormalization").output[0]
+                node.input[1] = f"{norm}_shape"
+                if node.input[1] not in shapes:
+                    shapes.add(node.input[1])
+                    nodes.append(helper.make_node("Shape", [norm], [node.input[1]]))
+            else:
+                sizes = [1, *(int(constants[name].item()) if name in constants else -1 for name in rest)]
+                node.input[1] = "shape_" + "_".join(map(str, sizes))
+                added[node.input[1]] = numpy_helper.from_array(np.array(sizes, np.int64), node.input[1])
+        nodes.append(node)
+
+    needed, kept = {eps}, []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+
+    def value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    size: list[int | str] = [1, 3, "height", "width"]
+    rewritten = helper.make_model(
+        helper.make_graph(
+            kept[::-1],
+            "denoiser",
+            [value("x_cond", size), value("x_t", size), value("shifts", [1, table.shape[1], 1, 1])],
+            [value(eps, size)],
+            [tensor for tensor in (*graph.initializer, *added.values()) if tensor.name in needed],
+        ),
+        opset_imports=model.opset_import,
+        ir_version=model.ir_version,
+    )
+    content = io.BytesIO()
+    np.save(content, table)
+    return rewritten, content.getvalue()
+
+
+def _above(made: Mapping[str, onnx.NodeProto], node: onnx.NodeProto, kind: str) -> onnx.NodeProto:
+    """The nearest node of ``kind`` above ``node``, along first inputs."""
+    found: onnx.NodeProto | None = node
+    while found is not None and found.op_type != kind:
+        found = made.get(found.input[0])
+    if found is None:
+        raise EngineError(f"the denoiser graph has no {kind} above {node.name or node.op_type}; build it again.")
+    return found

@@ -1,0 +1,73 @@
+"""Photo sizes -> optimization profiles: the smallest, usual and largest shape of every dynamic I/O tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.errors import InputError
+from runtime.image import padded_size
+from runtime.package.manifest import Stage
+
+Size = tuple[int, int]  # width, height
+_SIDE_LIMIT = 1 << 16
+DEFAULT_SIZE: Size = (600, 400)
+DEFAULT_MAX_SIZE: Size = (1920, 1080)
+
+
+def parse_size(text: str) -> Size:
+    """``WxH`` -> (width, height) in pixels. Raises InputError."""
+    match = re.fullmatch(r"(-?\d{1,9})[xX](-?\d{1,9})", text.strip())
+    if not match:
+        raise InputError(f"size {text!r} is not WxH; write the photo's width and height, such as 1920x1080.")
+    width, height = int(match[1]), int(match[2])
+    if width < 1 or height < 1:
+        raise InputError(f"size {text} is smaller than 1x1; write the photo's width and height in pixels.")
+    if width > _SIDE_LIMIT or height > _SIDE_LIMIT:
+        raise InputError(f"size {text} has a side over {_SIDE_LIMIT} pixels; engines of that size cannot be built.")
+    return width, height
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Padded sizes, (width, height): smallest, the one to tune for, largest."""
+
+    smallest: Size
+    usual: Size
+    largest: Size
+
+
+def size_range(sizes: Sequence[Size], max_size: Size | None, pad_multiple: int) -> SizeRange:
+    """What an engine has to take.
+
+    sizes: the sizes asked for, the first is tuned for. One size and no ``max_size``: an engine for that size alone.
+    Several: from the smallest to the largest side. With ``max_size``: any photo up to it. Nothing: any photo up to
+    1920x1080, tuned for 600x400. Raises InputError for a size beyond ``max_size``.
+    """
+    if not sizes and max_size is None:
+        max_size = DEFAULT_MAX_SIZE
+    if max_size is not None:
+        for width, height in sizes:
+            if width > max_size[0] or height > max_size[1]:
+                raise InputError(
+                    f"size {width}x{height} is larger than --max-size {max_size[0]}x{max_size[1]}; raise --max-size "
+                    "or leave that size out."
+                )
+        fallback = (min(DEFAULT_SIZE[0], max_size[0]), min(DEFAULT_SIZE[1], max_size[1]))
+        smallest, usual, largest = (1, 1), (sizes[0] if sizes else fallback), max_size
+    else:
+        widths, heights = zip(*sizes, strict=True)
+        smallest, usual, largest = (min(widths), min(heights)), sizes[0], (max(widths), max(heights))
+    padded = [(padded_size(w, pad_multiple), padded_size(h, pad_multiple)) for w, h in (smallest, usual, largest)]
+    return SizeRange(*padded)
+
+
+def profile(stage: Stage, sizes: SizeRange, max_batch: int) -> dict[str, list[list[int]]]:
+    """I/O tensor -> [min, opt, max] shapes of every input of ``stage`` that has a dynamic one."""
+    shapes = {}
+    for spec in stage.inputs:
+        if any(isinstance(size, str) for size in spec.shape):
+            corners = ((1, sizes.smallest), (1, sizes.usual), (max_batch, sizes.largest))
+            shapes[spec.name] = [list(spec.resolve(batch, height, width)) for batch, (width, height) in corners]
+    return shapes

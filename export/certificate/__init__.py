@@ -1,0 +1,1 @@
+"""A package against the PyTorch model."""

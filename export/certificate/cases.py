@@ -1,0 +1,81 @@
+"""The photos that a package is certified on: pieces of the sample photo that comes with the project."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import InputError
+from runtime.names import Precision
+
+from .certify import Case
+
+# height, width, batch: odd sizes, a batch, and smaller than the padding
+_SIZES = ((61, 83, 1), (96, 64, 2), (33, 1, 1), (128, 160, 1))
+_GOLDEN = (45, 70)
+_WIDE = (64, 3840)  # rows, columns
+_BUNDLED = "diffll-mini.safetensors"
+
+
+def assets() -> Path:
+    """The folder of bundled files: beside ``export`` in a checkout, inside it in an installed wheel."""
+    here = Path(__file__).parent.parent
+    for folder in (here.parent / "assets", here / "assets"):
+        if (folder / _BUNDLED).is_file():
+            return folder
+    raise InputError(
+        f"the bundled assets are neither in {here.parent / 'assets'} nor in {here / 'assets'}; install the project "
+        "again, or give a checkpoint."
+    )
+
+
+def bundled_checkpoint() -> Path:
+    """The reference checkpoint that comes with the project."""
+    return assets() / _BUNDLED
+
+
+def _sample() -> tuple[NDArray[np.uint8], str]:
+    from PIL import Image
+
+    path = assets() / "sample.png"
+    with Image.open(path) as photo:
+        pixels = np.asarray(photo.convert("RGB"))
+    return pixels, f"assets/{path.name} (sha256 {sha256(path.read_bytes()).hexdigest()[:16]})"
+
+
+def cases(precision: Precision = "fp32") -> list[Case]:
+    """What :func:`export.certificate.certify.certify` compares on, seeded: crops at several sizes and batch 2.
+
+    Half precisions are also compared on a strip 3840 pixels wide, where the HFRM's logits are largest.
+    """
+    photo, name = _sample()
+    generator = np.random.default_rng(2023)
+    made = []
+    for index, (height, width, batch) in enumerate(_SIZES):
+        tops = generator.integers(0, photo.shape[0] - height + 1, batch)
+        lefts = generator.integers(0, photo.shape[1] - width + 1, batch)
+        crops = [photo[t : t + height, x : x + width] for t, x in zip(tops, lefts, strict=True)]
+        places = " ".join(f"+{x}+{t}" for t, x in zip(tops, lefts, strict=True))
+        made.append(Case(np.stack(crops), f"{name}, crop at {places}", seed=100 + index))
+    if precision != "fp32":
+        made.append(Case(_wide_strip(photo)[None], f"{name}, enlarged to {_WIDE[1]} pixels wide, a strip", seed=99))
+    return made
+
+
+def _wide_strip(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    rows, width = _WIDE
+    height = round(photo.shape[0] * width / photo.shape[1])
+    large = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+    return large[height // 3 : height // 3 + rows]
+
+
+def golden_photo() -> NDArray[np.uint8]:
+    """The small photo of the golden sample, (H, W, 3) uint8."""
+    photo, _ = _sample()
+    top, left = 180, 250
+    return photo[top : top + _GOLDEN[0], left : left + _GOLDEN[1]].copy()

@@ -1,0 +1,211 @@
+"""A package against the PyTorch reference: stage by stage and end to end -> the certificate.
+
+The package side runs through the runtime exactly as on a user's machine; the reference side is the model of
+``export.model`` in float32, with its own wavelets, its own step-by-step DDIM formula and the same noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from runtime.backends import open_backend
+from runtime.enhancer import Enhancer
+from runtime.errors import DiffLLError
+from runtime.image import to_pixels, to_tensor
+from runtime.package.manifest import Stage
+from runtime.package.reading import Package
+from runtime.sampler import make_table
+
+from ..model import DiffLL
+from ..model.diffll import schedule
+from ..passes.emulate import emulated_package
+
+Array = NDArray[Any]
+_PER_LEVEL = 257  # 16-bit steps in one of 255 grey levels
+PSNR_CEILING = 200.0  # what is printed for two equal arrays
+
+
+class CertificateError(DiffLLError, RuntimeError):
+    """The package does not do what the PyTorch model does."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """relative: largest error of a stage, as a part of its output's range. grey_levels (of 255) and psnr_db: end to
+    end, before rounding to 8 bits."""
+
+    relative: float
+    grey_levels: float
+    psnr_db: float
+
+
+LIMITS: dict[str, Limits] = {
+    "fp32": Limits(relative=1e-3, grey_levels=1.0, psnr_db=55.0),
+    "fp16": Limits(relative=1e-2, grey_levels=4.0, psnr_db=50.0),
+    "bf16": Limits(relative=1e-1, grey_levels=16.0, psnr_db=40.0),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of photos to compare on. photos: (B, H, W, 3) uint8; source: where they come from, for the record."""
+
+    photos: Array
+    source: str
+    seed: int
+
+
+def psnr(reference: Array, other: Array, peak: float) -> float:
+    """In dB, over all values, at most PSNR_CEILING."""
+    error = float(np.mean((reference.astype(np.float64) - other.astype(np.float64)) ** 2))
+    return min(PSNR_CEILING, 10 * float(np.log10(peak**2 / error))) if error else PSNR_CEILING
+
+
+def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any]:
+    """Compare the package in ``folder`` with the float32 ``model``; return the certificate, or raise
+    CertificateError. A bf16 package is run by its emulated twin."""
+    package = Package.open(folder)
+    if package.manifest.precision != "bf16":
+        return _certify(folder, model, cases) | {"engine": "onnxruntime CPUExecutionProvider"}
+    with TemporaryDirectory() as temporary:
+        twin = emulated_package(folder, Path(temporary) / "twin")
+        return _certify(twin, model, cases) | {
+            "engine": "onnxruntime CPUExecutionProvider in float32, every bfloat16 result rounded (passes.emulate)"
+        }
+
+
+def _certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any]:
+    package = Package.open(folder)
+    limits = LIMITS[package.manifest.precision]
+    stages = _certify_stages(package, model, cases[0], limits)
+    records = []
+    with Enhancer.open(folder) as enhancer, torch.inference_mode():
+        for case in cases:
+            noise = _noise(enhancer, case)
+            # 16 bits in and out: the same values, and an error that 8 bits would round away still shows
+            photos = case.photos.astype(np.uint16) * _PER_LEVEL
+            # whole: a plan may approximate attention on a photo that is large for its network
+            height, width = photos.shape[1:3]
+            plan = enhancer.plan(width, height, batch=len(photos), dtype=photos.dtype, kind="whole")
+            result = enhancer(photos, noise=noise, plan=plan)
+            image = torch.from_numpy(to_tensor(photos, model.arch.pad_multiple))
+            restored = model(image, torch.from_numpy(noise)).numpy()
+            expected = to_pixels(restored, height, width, photos.dtype)
+            levels = float(np.abs(result.astype(np.int32) - expected).max()) / _PER_LEVEL
+            record = {
+                "photos": case.source,
+                "size": f"{width}x{height}",
+                "batch": len(case.photos),
+                "noise": f"numpy default_rng({case.seed}).standard_normal, float32",
+                "steps": package.manifest.num_inference_steps,
+                "grey_levels": round(levels, 4),
+                "psnr_db": round(psnr(expected, result, 65535), 2),
+            }
+            records.append(record)
+            if levels > limits.grey_levels or record["psnr_db"] < limits.psnr_db:
+                raise CertificateError(
+                    f"the package differs from the PyTorch model on {record['size']} x {record['batch']}: "
+                    f"{levels:.2f} grey levels, PSNR {record['psnr_db']} dB (allowed {limits.grey_levels}, at least "
+                    f"{limits.psnr_db}); no package was written. This is a defect of the exporter or of its "
+                    "libraries: install the versions of constraints.txt."
+                )
+    return {
+        "reference": "PyTorch float32, this project's model, eager mode on the CPU",
+        "limits": vars(limits),
+        "stages": stages,
+        "end_to_end": records,
+    }
+
+
+def _noise(enhancer: Enhancer, case: Case) -> Array:
+    batch, height, width, _ = case.photos.shape
+    generator = np.random.default_rng(case.seed)
+    return generator.standard_normal((batch, *enhancer.noise_shape(height, width)), np.float32)
+
+
+def _certify_stages(package: Package, model: DiffLL, case: Case, limits: Limits) -> dict[str, Any]:
+    """Each graph alone, fed with the reference's own tensors."""
+    backend = open_backend("onnxruntime", package, None)
+    report: dict[str, Any] = {}
+    with torch.inference_mode():
+        for name, inputs, expected in _stage_samples(model, case):
+            outputs = _run_stage(backend, package.manifest.stage(name), inputs)
+            for tensor, reference in expected.items():
+                found = outputs[tensor]
+                span = float(reference.max() - reference.min()) or 1.0
+                worst = float(np.abs(found - reference).max())
+                report.setdefault(name, {})[tensor] = {
+                    "max_abs_error": worst,
+                    "range": span,
+                    "psnr_db": round(psnr(reference, found, span), 2),
+                }
+                if not worst <= limits.relative * span:  # also catches NaN
+                    raise CertificateError(
+                        f"stage {name}: {tensor} differs from the PyTorch model by {worst:.3g} on a range of "
+                        f"{span:.3g} (allowed {limits.relative:g} of it); no package was written. Install the "
+                        "versions of constraints.txt."
+                    )
+    backend.close()
+    return report
+
+
+def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, Array], dict[str, Array]]]:
+    """(stage, its inputs, the reference's outputs), on what a real photo makes the stages see."""
+    image = torch.from_numpy(to_tensor(case.photos, model.arch.pad_multiple))
+    x_cond, details = model.split(image)
+    split = {"x_cond": x_cond.numpy()} | {f"details{k}": d.numpy() for k, d in enumerate(details)}
+    yield "dwt", {"image": image.numpy()}, split
+    restored = []
+    for k, hfrm in enumerate(model.hfrms):
+        restored.append(hfrm(details[k]))
+        yield f"hfrm{k}", {f"details{k}": details[k].numpy()}, {f"restored{k}": restored[k].numpy()}
+    table = make_table(schedule()[1].numpy(), 10)
+    generator = torch.Generator().manual_seed(case.seed)
+    x_t, history = (torch.randn(x_cond.shape, generator=generator) for _ in range(2))
+    for row in (0, len(table) - 1):
+        # c2..c4 are zero in DDIM: other values show that the graph applies them too
+        coefficients = table.coefficients[row] + np.array([0, 0, 0.25, 0.5, -0.75], np.float32)
+        eps = model.Unet(torch.cat((x_cond, x_t), dim=1), torch.tensor([int(table.timesteps[row])]))
+        c0, c1, c2, c3, c4 = map(float, coefficients)
+        inputs = {
+            "x_t": x_t.numpy(),
+            "x_cond": x_cond.numpy(),
+            "history": history.numpy(),
+            "timestep": table.timesteps[row : row + 1],
+            "coefficients": coefficients,
+        }
+        yield (
+            "denoiser",
+            inputs,
+            {
+                "x_next": (c0 * x_t + c1 * eps + c2 * history).numpy(),
+                "history_next": (c3 * x_t + c4 * eps).numpy(),
+            },
+        )
+    inputs = {"x_0": x_cond.numpy()} | {f"restored{k}": r.numpy() for k, r in enumerate(restored)}
+    yield "idwt", inputs, {"image": model.merge(x_cond, restored).numpy()}
+
+
+def _run_stage(backend: Any, stage: Stage, inputs: dict[str, Array]) -> dict[str, Array]:
+    first = next(array for array in inputs.values() if array.ndim == 4)
+    spec = next(spec for spec in stage.inputs if len(spec.shape) == 4)
+    batch, height, width = (first.shape[axis] * _divisor(spec.shape[axis]) for axis in (0, 2, 3))
+    tensors = {}
+    for spec in (*stage.inputs, *stage.outputs):
+        tensors[spec.name] = backend.buffer(spec, spec.resolve(batch, height, width))
+        if spec.name in inputs:
+            backend.upload(tensors[spec.name], inputs[spec.name])
+    backend.bind(stage.name, tensors)()
+    return {spec.name: np.array(backend.download(tensors[spec.name])) for spec in stage.outputs}
+
+
+def _divisor(size: int | str) -> int:
+    return int(size.partition("/")[2] or 1) if isinstance(size, str) else 1

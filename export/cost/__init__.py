@@ -1,0 +1,1 @@
+"""Work and memory of a graph, counted and fitted."""

@@ -1,0 +1,252 @@
+"""What one photo costs, counted in the graphs: multiplications, and the memory that is alive at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING
+
+from runtime.errors import PackageError
+from runtime.package.manifest import Stage
+from runtime.package.reading import Package
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..passes.query_blocks import Attention
+
+_VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")  # no memory of their own
+_SIZES = 64  # elements: a larger constant is a weight and no shape to reckon with
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """flop: 2 x multiply-adds of Conv, ConvTranspose, MatMul and Gemm. live_bytes: the largest set of tensors that is
+    needed at once, inputs and outputs included; plain_live_bytes: with attention in its plain form. weight_bytes: the
+    constants."""
+
+    flop: int
+    live_bytes: int
+    plain_live_bytes: int
+    weight_bytes: int
+
+
+def photo_flop(costs: Mapping[str, GraphCost], steps: int) -> int:
+    """Of one photo: every stage once, the denoiser ``steps`` times."""
+    return sum(cost.flop * (steps if name == "denoiser" else 1) for name, cost in costs.items())
+
+
+def photo_bytes(package: Package, costs: Mapping[str, GraphCost], height: int, width: int) -> int:
+    """Weights of all stages, the largest live set of one stage, and the buffers between stages: what an engine that
+    fuses no attention and works in place nowhere needs for a photo of this padded size."""
+    specs = {spec.name: spec for stage in package.manifest.stages for spec in stage.tensors.values()}
+    item = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
+    between = sum(prod(spec.resolve(1, height, width)) * item[spec.dtype] for spec in specs.values())
+    return between + sum(one.weight_bytes for one in costs.values()) + max(one.live_bytes for one in costs.values())
+
+
+def package_costs(package: Package, height: int, width: int) -> dict[str, GraphCost]:
+    """Stage -> cost for one photo of this padded size, in pixels. Raises PackageError for a graph whose shapes cannot
+    be told."""
+    costs = {}
+    for stage in package.manifest.stages:
+        (costs[stage.name],) = stage_costs(
+            package.read(stage.file), stage, [(height, width)], str(package.path / stage.file)
+        )
+    return costs
+
+
+def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], where: str) -> list[GraphCost]:
+    """The cost of one photo in ``stage``, whose graph is ``content``, at each padded size (height, width) in pixels.
+
+    flop are those of the network, whatever forms its graph is written in; bytes those of the graph as it is. where:
+    its name in errors. Raises PackageError.
+    """
+    from ..passes.cpu_forms import restore
+
+    plain = restore(content)
+    costs = []
+    for height, width in sizes:
+        cost = graph_cost(_sized(content, stage, height, width), where)
+        if plain != content:
+            other = graph_cost(_sized(plain, stage, height, width), where)
+            cost = replace(cost, flop=other.flop, plain_live_bytes=other.live_bytes)
+        costs.append(cost)
+    return costs
+
+
+def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
+    import onnx
+
+    model = onnx.load_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):
+        shape = stage.tensors[value.name].resolve(1, height, width)
+        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = size
+    return model
+
+
+def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
+    """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
+    from ..passes.query_blocks import queries_of
+
+    inputs = [value.name for value in model.graph.input]
+    weight_bytes = _strip_weights(model)
+    attentions = _write_plainly(model)
+    shapes, item_sizes = _infer(model, where)
+    flop = sum(_node_flop(node, shapes) for node in model.graph.node)
+    sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
+    for attention in attentions:
+        _block_sizes(attention, queries_of(model), shapes, sizes)
+    live_bytes = _live_bytes(model, inputs, sizes)
+    return GraphCost(flop, live_bytes, live_bytes, weight_bytes)
+
+
+def _write_plainly(model: onnx.ModelProto) -> list[Attention]:
+    """Every attention in its plain form, so that no shapes inside a loop are wanted; they are returned."""
+    from ..passes.query_blocks import attention_of, plain_attention
+
+    nodes = list(model.graph.node)
+    found = [attention for node in nodes if (attention := attention_of(node))]
+    nodes = [type(node).FromString(node.SerializeToString()) for node in plain_attention(nodes)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return found
+
+
+def _block_sizes(attention: Attention, queries: int, shapes: Shapes, sizes: dict[str, int]) -> None:
+    """Bytes of the scores as ``query_blocks`` makes them: of at most its number of queries, and with the padded
+    queries and the collected results beside the first of them where there is more than one block."""
+    places = shapes[attention.scores[0]][-2]
+    if places > queries:
+        for name in attention.scores:
+            sizes[name] = sizes[name] // places * queries
+        sizes[attention.scores[0]] += sizes[attention.plain[0].input[0]] + sizes[attention.plain[2].output[0]]
+
+
+def _strip_weights(model: onnx.ModelProto) -> int:
+    """Turn large constants into inputs, so that shape inference need not carry them; return the bytes of all."""
+    import onnx
+
+    small, total = [], 0
+    for tensor in model.graph.initializer:
+        total += prod(tensor.dims) * _item_size(tensor.data_type)
+        if prod(tensor.dims) <= _SIZES:
+            small.append(tensor)
+        else:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(small)
+    return total
+
+
+def _infer(model: onnx.ModelProto, where: str) -> tuple[Shapes, Mapping[str, int]]:
+    """Shapes and bytes a value of every tensor. Sizes that the graph computes are folded between passes: onnx's own
+    propagation knows no division."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if node.op_type == "GroupNormalization":  # onnx 1.23 infers no shape for it: it keeps its input's
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+    while True:
+        del copy.graph.value_info[:]  # the exporter's own are symbols
+        inferred = onnx.shape_inference.infer_shapes(copy)
+        shapes: dict[str, tuple[int, ...]] = {}
+        item_sizes: dict[str, int] = {}
+        for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
+            kind = value.type.tensor_type
+            if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+                shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+                item_sizes[value.name] = _item_size(kind.elem_type)
+        for tensor in inferred.graph.initializer:
+            shapes[tensor.name], item_sizes[tensor.name] = tuple(tensor.dims), _item_size(tensor.data_type)
+        unknown = [name for node in copy.graph.node for name in node.output if name and name not in shapes]
+        if not _fold_sizes(copy, shapes):
+            break
+    if unknown:
+        raise PackageError(
+            f"{where}: the shape of {unknown[0]!r} cannot be told, so its cost cannot be counted; build the package "
+            "again."
+        )
+    return shapes, item_sizes
+
+
+def _fold_sizes(model: onnx.ModelProto, shapes: Shapes) -> bool:
+    """Replace nodes that compute sizes by what they give; whether there were any."""
+    import numpy as np
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    known = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer if prod(one.dims) <= _SIZES}
+    known = {name: value for name, value in known.items() if value.dtype.kind in "iub"}
+    kept = []
+    for node in model.graph.node:
+        value = None
+        if node.op_type == "Shape" and node.input[0] in shapes:
+            ends = {one.name: one.i for one in node.attribute}
+            value = np.array(shapes[node.input[0]][ends.get("start", 0) : ends.get("end")], np.int64)
+        elif node.input and len(node.output) == 1 and all(name in known for name in node.input if name):
+            value = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input if name})[0]
+        if value is None:
+            kept.append(node)
+        else:
+            known[node.output[0]] = np.asarray(value)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(known[node.output[0]], node.output[0]))
+    folded = len(kept) < len(model.graph.node)
+    if folded:
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+    return folded
+
+
+def _item_size(elem_type: int) -> int:
+    import onnx
+
+    return int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+
+
+def _node_flop(node: onnx.NodeProto, shapes: Shapes) -> int:
+    if node.op_type == "Conv":  # weight: (out, in / groups, *kernel)
+        return 2 * prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
+    if node.op_type == "ConvTranspose":  # weight: (in, out / groups, *kernel)
+        return 2 * prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
+    if node.op_type == "MatMul":
+        return 2 * prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+    if node.op_type == "Gemm":
+        transposed = any(one.name == "transA" and one.i for one in node.attribute)
+        return 2 * prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if transposed else 1]
+    return 0
+
+
+def _live_bytes(model: onnx.ModelProto, inputs: Sequence[str], sizes: Mapping[str, int]) -> int:
+    """Walk the nodes in their order: what a node makes lives until the last node that reads it. The graph's own
+    inputs and outputs live throughout (they are buffers of the program), constants are not counted."""
+    nodes = model.graph.node
+    owner: dict[str, str] = {}  # a view -> the tensor whose memory it is
+    last: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in node.input:
+            last[owner.get(name, name)] = index
+        if node.op_type in _VIEWS:
+            owner[node.output[0]] = owner.get(node.input[0], node.input[0])
+    for value in model.graph.output:
+        last[owner.get(value.name, value.name)] = len(nodes)
+
+    live = peak = sum(sizes[name] for name in inputs)
+    alive: set[str] = set()
+    for index, node in enumerate(nodes):
+        made = {name for name in node.output if name and name not in owner}
+        alive |= made
+        live += sum(sizes[name] for name in made)
+        peak = max(peak, live)
+        over = {name for name in alive if last.get(name, index) <= index}
+        live -= sum(sizes[name] for name in over)
+        alive -= over
+    return peak

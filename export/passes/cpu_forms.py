@@ -1,0 +1,230 @@
+"""The denoiser in the forms that onnxruntime and OpenVINO run fastest on CPUs; ``restore`` takes them back for engines
+with kernels of their own.
+
+A GroupNormalization node is taken apart by onnxruntime into nine passes over the tensor, half of them casts; OpenVINO
+turns the tensor from channels last, where its convolutions have it, to channels first and back. Written as
+``(x - mean) * factor + bias``, with means over each channel first and over the group's channels after, every pass over
+the tensor is one that both do in their convolutions' layout. What keeps OpenVINO in it: a pass reads at most one tensor
+that was reshaped. Centred before it is squared, it bears bfloat16 in between. TensorRT-RTX cannot build that form
+(std::bad_alloc in its ReduceMean and Reshape), ncnn has a layer for the whole.
+
+A nearest-neighbour doubling followed by a 3x3 convolution reads each pixel up to four times: the four pixels of an
+output quad are four 2x2 convolutions with summed weights, at 4/9 of the multiplications (the sums change rounding
+only). ncnn's Winograd for 3x3 is faster still. Rows, then columns are interleaved by Concat, as onnxruntime takes 2.5
+times as long for a DepthToSpace; OpenVINO, which is faster with one, makes it one (``openvino_graph.py``).
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .edit import with_nodes
+from .query_blocks import plain_attention
+
+GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
+"""In the names of the nodes that stand for one: what they make, the mark, the part."""
+_BY_GROUP, _BY_CHANNEL = "/groups", "/channels"
+"""After the names of a norm's constants in its shapes: (1, groups, channels of one) and (1, channels, 1, 1)."""
+
+
+def cpu_forms(content: bytes) -> bytes:
+    """A stage graph with float32 GroupNormalization and float32 Resize + Conv written out as above; the rest of it, and
+    other graphs, are left alone."""
+    model = onnx.load_from_string(content)
+    added: dict[str, np.ndarray] = {}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    doubled = {node.output[0]: node for node in model.graph.node if node.op_type == "Resize"}
+    nodes: list[onnx.NodeProto] = []
+
+    def is_float32(name: str) -> bool:
+        return name in constants and constants[name].data_type == onnx.TensorProto.FLOAT
+
+    for node in model.graph.node:
+        if node.op_type == "GroupNormalization" and is_float32(node.input[1]):
+            nodes += _group_norm(node, constants, added)
+        elif node.op_type == "Conv" and node.input[0] in doubled:
+            resize = doubled[node.input[0]]
+            if is_float32(node.input[1]):
+                nodes += _upsample(node, resize.input[0], constants, added)
+            else:  # sums rounded to half precision would not be the weights
+                nodes += [resize, node]
+        elif node.op_type != "Resize":
+            nodes.append(node)
+    return with_nodes(model, nodes, added)
+
+
+def restore(content: bytes) -> bytes:
+    """The graph as it was before ``cpu_forms`` and ``query_blocks``: GroupNormalization, Resize + Conv, and attention
+    with the whole score matrix."""
+    model = onnx.load_from_string(content)
+    written = plain_attention(list(model.graph.node))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    added: dict[str, np.ndarray] = {}
+    groups: dict[str, dict[str, onnx.NodeProto]] = {}
+    for node in written:
+        if group := _group(node):
+            groups.setdefault(group, {})[node.name.removeprefix(group)] = node
+    nodes: list[onnx.NodeProto] = []
+    for node in written:
+        group = _group(node)
+        parts = groups.get(group, {})
+        if group.endswith(UPSAMPLE) and parts["00"].input[1] not in constants:
+            parts = {}  # an int8 package's: the sums have scales of their own
+        if not parts:
+            nodes.append(node)
+        elif node.output[0] == group.removesuffix(GROUP_NORM):
+            nodes.append(_restored_norm(parts, constants, added))
+        elif node.output[0] == group.removesuffix(UPSAMPLE):
+            nodes += _restored_upsample(parts, constants, added)
+    return with_nodes(model, nodes, added)
+
+
+def _group(node: onnx.NodeProto) -> str:
+    """What a node that stands for one of these has in common with the others of it, or nothing."""
+    for mark in (GROUP_NORM, UPSAMPLE):
+        result, marked, part = node.name.rpartition(mark)
+        if marked and "/" not in part and not part.endswith(("_QuantizeLinear", "_DequantizeLinear")):
+            return result + mark
+    return ""
+
+
+def _restored_norm(
+    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
+) -> onnx.NodeProto:
+    scale, bias = parts["factor"].input[0], parts["shift"].input[1]
+    names = [scale.removesuffix(_BY_GROUP), bias.removesuffix(_BY_CHANNEL)]
+    added |= {name: constants[form].reshape(-1) for name, form in zip(names, (scale, bias), strict=True)}
+    return helper.make_node(
+        "GroupNormalization",
+        [parts["centred"].input[0], *names],
+        [parts["shift"].output[0]],
+        epsilon=float(constants[parts["stable"].input[1]]),
+        num_groups=int(constants[parts["mean_groups"].input[1]][1]),
+    )
+
+
+def _restored_upsample(
+    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    source, corner, bias = parts["00"].input
+    layer = corner.removesuffix(".quad00.weight")
+    result = parts["interleave"].output[0]
+    sums = {name: constants[parts[name].input[1]].astype(np.float64) for name in ("00", "01", "10", "11")}
+    weights = np.empty((*sums["00"].shape[:2], 3, 3))
+    for p, q in product((0, 1), repeat=2):  # each corner is alone in one sum
+        weights[:, :, 2 * p, 2 * q] = sums[f"{p}{q}"][:, :, p, q]
+    for p in (0, 1):
+        weights[:, :, 2 * p, 1] = sums[f"{p}0"][:, :, p, 1] - weights[:, :, 2 * p, 2]
+        weights[:, :, 1, 2 * p] = sums[f"0{p}"][:, :, 1, p] - weights[:, :, 2, 2 * p]
+    weights[:, :, 1, 1] = sums["00"][:, :, 1, 1] - weights[:, :, 1, 2] - weights[:, :, 2, 1] - weights[:, :, 2, 2]
+    added |= {
+        f"{layer}.weight": weights.astype(np.float32),
+        f"{layer}.bias": constants[bias],
+        "doubled": np.array([1, 1, 2, 2], np.float32),
+    }
+    return [
+        helper.make_node(
+            "Resize",
+            [source, "", "doubled"],
+            [f"{result}_doubled"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node(
+            "Conv",
+            [f"{result}_doubled", f"{layer}.weight", f"{layer}.bias"],
+            [result],
+            kernel_shape=[3, 3],
+            pads=[1, 1, 1, 1],
+        ),
+    ]
+
+
+def _group_norm(
+    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    groups, epsilon = attributes["num_groups"], attributes["epsilon"]
+    source, scale, bias = node.input
+    (result,) = node.output
+    channels = constants[scale].dims[0]
+    added |= {
+        f"{scale}{_BY_GROUP}": numpy_helper.to_array(constants[scale]).reshape(1, groups, -1),
+        f"{bias}{_BY_CHANNEL}": numpy_helper.to_array(constants[bias]).reshape(1, -1, 1, 1),
+        f"groups_{groups}": np.array([0, groups, -1]),
+        f"channels_{channels}": np.array([0, channels, 1, 1]),
+        f"in_group_{channels // groups}": np.array([1, 1, channels // groups]),
+        "columns": np.array([3]),
+        "rows": np.array([2]),
+        "of_group": np.array([2]),
+        f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
+    }
+    nodes: list[onnx.NodeProto] = []
+
+    def make(part: str, operator: str, *inputs: str, **options: int) -> str:
+        name = f"{result}{GROUP_NORM}{part}"
+        made = result if part == "shift" else name
+        nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
+        return made
+
+    def group_mean(part: str, value: str) -> str:
+        """(B, groups, 1), by rows, columns, channels in turn: onnxruntime takes six times as long for rows and columns
+        at once where it has channels last (in an int8 graph), and sums of sums round less."""
+        rows = make(f"{part}_rows", "ReduceMean", value, "columns")
+        means = make(f"{part}_channels", "ReduceMean", rows, "rows")
+        return make(part, "ReduceMean", make(f"{part}_groups", "Reshape", means, f"groups_{groups}"), "of_group")
+
+    def by_channel(part: str, value: str) -> str:
+        return make(part, "Reshape", value, f"channels_{channels}")
+
+    mean = make("repeated", "Expand", group_mean("mean", source), f"in_group_{channels // groups}")
+    centred = make("centred", "Sub", source, by_channel("offset", mean))
+    variance = group_mean("variance", make("square", "Mul", centred, centred))
+    deviation = make("deviation", "Sqrt", make("stable", "Add", variance, f"epsilon_{epsilon:g}"))
+    factor = make("factor", "Div", f"{scale}{_BY_GROUP}", deviation)
+    scaled = make("scale", "Mul", centred, by_channel("factor_channels", factor))
+    make("shift", "Add", scaled, f"{bias}{_BY_CHANNEL}")
+    return nodes
+
+
+def _upsample(
+    conv: onnx.NodeProto, source: str, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
+) -> list[onnx.NodeProto]:
+    """Weights (out, in, 3, 3). An output pixel (2y + p, 2x + q) sees rows y - 1 + p and y + p, columns alike."""
+    rows = (((0,), (1, 2)), ((0, 1), (2,)))  # which of the 3 weights fall on which of the 2 pixels, by p
+    weights, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:3])
+    result = conv.output[0]
+    quads: list[onnx.NodeProto] = []
+    for p, q in product((0, 1), repeat=2):
+        kernel = np.zeros((*weights.shape[:2], 2, 2))
+        for (i, up), (j, left) in product(enumerate(rows[p]), enumerate(rows[q])):
+            kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
+        name = f"{result}{UPSAMPLE}{p}{q}"
+        layer = conv.input[1].removesuffix(".weight") + f".quad{p}{q}"
+        added[f"{layer}.weight"] = kernel.astype(weights.dtype)
+        added[f"{layer}.bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
+        inputs = [source, f"{layer}.weight", f"{layer}.bias"]
+        pads = [1 - p, 1 - q, p, q]
+        quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
+    added |= {"beside": np.array([4]), "double_rows": np.array([0, 0, -1])}
+
+    def make(part: str, operator: str, *inputs: str, **options: int) -> str:
+        name = f"{result}{UPSAMPLE}{part}"
+        made = result if part == "interleave" else name
+        quads.append(helper.make_node(operator, inputs, [made], name=name, **options))
+        return made
+
+    # rows first: onnxruntime's quantiser bears no Unsqueeze behind a convolution (calibration/quantise.py)
+    columns = [
+        make(f"column{q}", "Concat", f"{result}{UPSAMPLE}0{q}", f"{result}{UPSAMPLE}1{q}", axis=3) for q in (0, 1)
+    ]
+    width = make("width", "Shape", columns[0], start=3, end=4)
+    pixels = [make(f"pixels{q}", "Unsqueeze", column, "beside") for q, column in enumerate(columns)]
+    size = make("size", "Concat", "double_rows", width, axis=0)
+    make("interleave", "Reshape", make("pixels", "Concat", *pixels, axis=4), size)
+    return quads

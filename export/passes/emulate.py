@@ -1,0 +1,104 @@
+"""A bfloat16 graph as float32 arithmetic with every result rounded to bfloat16.
+
+onnxruntime's CPU provider has no bfloat16 convolution. So that a bf16 package can be certified on any machine, each of
+its graphs is rewritten: all tensors become float32, and behind every node that wrote bfloat16 its result is cast to
+bfloat16 and back. That is what tensor cores do (float32 sums, rounded results), one operator at a time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from runtime.package.manifest import MANIFEST, Stage, TensorSpec
+from runtime.package.reading import Package
+
+
+def emulate_bf16(content: bytes) -> bytes:
+    """The rewritten graph: float32 inputs and outputs of the same names."""
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content), data_prop=True)
+    _widen(model.graph, _bf16_tensors(model.graph), {})
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _bf16_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Of the graph and of those inside of it: no name is used twice."""
+    found = {
+        value.name
+        for value in (*graph.input, *graph.output, *graph.value_info)
+        if value.type.tensor_type.elem_type == TensorProto.BFLOAT16
+    }
+    return found.union(*(_bf16_tensors(inner) for node in graph.node for inner in _subgraphs(node)))
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> None:
+    """rename: tensors of the graphs around this one -> their rounded values."""
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.BFLOAT16:
+            wide = numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    nodes = []
+    for value in graph.input:
+        if value.name in bf16:
+            rename[value.name] = f"{value.name}_rounded"
+            nodes += _rounding(value.name, rename[value.name])
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = rename.get(name, name)
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
+                attribute.i = TensorProto.FLOAT
+        for inner in _subgraphs(node):
+            _widen(inner, bf16, rename)
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in bf16:
+                node.output[index] = f"{name}_exact"
+                nodes += _rounding(node.output[index], name)
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        if value.name in bf16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def emulated_package(package: Path, folder: Path) -> Path:
+    """A runnable float32 twin of the bf16 ``package``, written to the new directory ``folder``."""
+    manifest = Package.open(package).manifest
+    folder.mkdir()
+    files = dict(manifest.files)
+    for name in files:
+        shutil.copyfile(package / name, folder / name)
+    for stage in manifest.stages:
+        content = emulate_bf16((package / stage.file).read_bytes())
+        (folder / stage.file).write_bytes(content)
+        files[stage.file] = (sha256(content).hexdigest(), len(content))
+    stages = tuple(
+        Stage(stage.name, stage.file, _widened(stage.inputs), _widened(stage.outputs)) for stage in manifest.stages
+    )
+    (folder / MANIFEST).write_text(replace(manifest, stages=stages, files=files).to_json())
+    return folder
+
+
+def _widened(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(replace(spec, dtype="float32") if spec.dtype == "bfloat16" else spec for spec in specs)
+
+
+def _rounding(source: str, target: str) -> list[onnx.NodeProto]:
+    middle = f"{target}_bf16"
+    return [
+        helper.make_node("Cast", [source], [middle], to=TensorProto.BFLOAT16),
+        helper.make_node("Cast", [middle], [target], to=TensorProto.FLOAT),
+    ]

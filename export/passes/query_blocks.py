@@ -1,0 +1,227 @@
+"""Attention without the whole score matrix, for engines that do not fuse it: the queries go through it in blocks.
+
+A 3840x2160 photo has 32,640 places at H/16, and scores of all with all are 4.3 GB in float32. Neither onnxruntime nor
+OpenVINO fuses this attention on a CPU (OpenVINO takes even its own fused operator apart). With more than ``QUERIES``
+places the scores of one block are made, used and forgotten before the next; with fewer it is the plain form, which is
+a few percent faster there. Results differ by rounding at most: every query has its own softmax.
+
+    if places = 1:             the value itself
+    else if places <= QUERIES: MatMul, Softmax, MatMul, Transpose
+    else:                      Pad the queries to equal blocks; Loop: Slice, MatMul, Softmax, MatMul; join, crop
+
+One place is a case of its own because of OpenVINO 2026.4: a Softmax inside of an If or a Loop that has run on one score
+is left out in later runs on more of them.
+
+In the second form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
+graph that is 1, 1: all of them. ``runtime/package/edits.py`` sets another where all with all would be too much work.
+
+``plain_attention`` takes it back for TensorRT, which fuses the plain form, and for ncnn, which has no loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .edit import with_nodes
+
+ATTENTION = "/attention/"
+"""In the names of what stands for one attention: what it makes, the mark, the part."""
+
+QUERIES = 1024
+"""Rows of float32 scores at once; twice as many, so as many bytes, in half precision. Keys and values are packed anew
+for every block: a bfloat16 step of the full-size network at 1920x1080 in OpenVINO takes 20 % longer than in the plain
+form with 1024 rows and 8 % with 2048. A float32 step takes as long as in the plain form, in onnxruntime 6 % less."""
+
+KEY_STRIDE = "attention_key_stride"
+_SIZES: dict[str, int | tuple[int, ...]] = {
+    "one": 1,
+    "zero": 0,
+    "axis_2": 2,
+    "axis_3": 3,
+    "zeros_3": (0, 0, 0),
+    "join": (0, 0, 0, -1),
+    "all_2": (2**63 - 1,) * 2,
+    "zeros_2": (0, 0),
+    "axes_2_3": (2, 3),
+    "flat": (0, 0, -1),
+    "key_stride": (1, 1),
+}
+_SWAP_LAST = [0, 1, 3, 2]
+
+
+def query_blocks(content: bytes) -> bytes:
+    """The denoiser's graph, of any precision, with every attention in blocks of queries.
+
+    An attention is MatMul, Softmax, MatMul, Transpose of 4-D tensors, (B, 1, places, C) -> (B, 1, C, places).
+    """
+    model = onnx.load_from_string(content)
+    maker = {name: node for node in model.graph.node for name in node.output}
+    elem_type = _elem_type(model)
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        chain = _attention(node, maker)
+        if chain:
+            found[node.output[0]] = chain
+    inner = {one.output[0] for chain in found.values() for one in chain[:-1]}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.output[0] in found:
+            nodes += _blocks(found[node.output[0]], elem_type, maker)
+        elif node.output[0] not in inner:
+            nodes.append(node)
+    queries = QUERIES if elem_type == TensorProto.FLOAT else 2 * QUERIES
+    sizes = _SIZES | {"queries": queries, "queries_less_1": queries - 1}
+    names = {f"attention_{name}": np.atleast_1d(np.array(size, np.int64)) for name, size in sizes.items()}
+    return with_nodes(model, nodes, names | {"attention_go": np.array(True)})
+
+
+def queries_of(model: onnx.ModelProto) -> int:
+    """How many queries a block has in a graph that ``query_blocks`` wrote."""
+    (found,) = (tensor for tensor in model.graph.initializer if tensor.name == "attention_queries")
+    return int(numpy_helper.to_array(found)[0])
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention of a graph that ``query_blocks`` wrote. plain: the nodes of its plain form."""
+
+    plain: list[onnx.NodeProto]
+
+    @property
+    def scores(self) -> tuple[str, str]:
+        """The tensors that hold a score for each query and key, in the plain form: before and after the softmax."""
+        return self.plain[0].output[0], self.plain[1].output[0]
+
+
+def attention_of(node: onnx.NodeProto) -> Attention | None:
+    """The attention that this node, the last of its parts, stands for."""
+    if not node.name.endswith(f"{ATTENTION}attention"):
+        return None
+    (choice,) = _branch(node, "else_branch")
+    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in _branch(choice, "then_branch")]
+    plain[-1].output[0] = node.output[0]
+    return Attention(plain)
+
+
+def plain_attention(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Nodes of a graph with every attention in its plain form, as it was before ``query_blocks``."""
+    result: list[onnx.NodeProto] = []
+    for node in nodes:
+        attention = attention_of(node)
+        if attention:
+            result += attention.plain
+        elif ATTENTION not in node.name:
+            result.append(node)
+    return result
+
+
+def _branch(node: onnx.NodeProto, name: str) -> list[onnx.NodeProto]:
+    return next(list(attribute.g.node) for attribute in node.attribute if attribute.name == name)
+
+
+def _attention(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """MatMul, Softmax, MatMul and the Transpose ``last``, or nothing."""
+    chain = [last]
+    for _ in range(3):
+        before = maker.get(chain[0].input[0]) if chain[0].input else None
+        if before is None:
+            return []
+        chain.insert(0, before)
+    if [node.op_type for node in chain] != ["MatMul", "Softmax", "MatMul", "Transpose"]:
+        return []
+    return chain if list(last.attribute[0].ints) == _SWAP_LAST else []
+
+
+def _elem_type(model: onnx.ModelProto) -> int:
+    """Of the network's tensors: that of x_cond, which is in the package's precision."""
+    (found,) = (value.type.tensor_type.elem_type for value in model.graph.input if value.name == "x_cond")
+    return int(found)
+
+
+def _map(name: str, maker: dict[str, onnx.NodeProto]) -> str:
+    """The map (B, C, H, W) that keys or values are: what their reshaping and transposing began with."""
+    while maker[name].op_type in ("Reshape", "Transpose"):
+        name = maker[name].input[0]
+    return name
+
+
+def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    scores, _, weighted, transpose = chain
+    query, key = scores.input
+    value, result = weighted.input[1], transpose.output[0]
+    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in chain]
+    plain[-1].output[0] = f"{result}{ATTENTION}few"
+    nodes: list[onnx.NodeProto] = []
+
+    def make(part: str, operator: str, *inputs: str, into: list[onnx.NodeProto] = nodes, **options: object) -> str:
+        name = f"{result}{ATTENTION}{part}"
+        into.append(helper.make_node(operator, inputs, [name], name=name, **options))
+        return name
+
+    count = make("count", "Shape", query, start=2, end=3)
+    is_one = make("is_one", "Squeeze", make("are_one", "Equal", count, "attention_one"))
+    is_few = make("is_few", "Squeeze", make("are_few", "LessOrEqual", count, "attention_queries"))
+
+    many: list[onnx.NodeProto] = []
+    rounded = make("rounded", "Add", count, "attention_queries_less_1", into=many)
+    blocks = make("blocks", "Div", rounded, "attention_queries", into=many)
+    rest = make("rest", "Sub", blocks, "attention_one", into=many)
+    size = make("size", "Div", make("rounded_count", "Add", count, rest, into=many), blocks, into=many)
+    short = make("short", "Sub", make("padded_count", "Mul", blocks, size, into=many), count, into=many)
+    ends = ("attention_zeros_3", "attention_zeros_3", short, "attention_zero")
+    padded = make("padded", "Pad", query, make("ends", "Concat", *ends, into=many, axis=0), into=many)
+
+    def seen(kind: str, name: str) -> str:
+        """(B, 1, C, places seen) of keys or values"""
+        cut = ("attention_zeros_2", "attention_all_2", "attention_axes_2_3", KEY_STRIDE)
+        some = make(f"some_{kind}", "Slice", _map(name, maker), *cut, into=many)
+        flat = make(f"flat_{kind}", "Reshape", some, "attention_flat", into=many)
+        return make(f"seen_{kind}", "Unsqueeze", flat, "attention_one", into=many)
+
+    keys = seen("keys", key)
+    values = make("values", "Transpose", seen("values", value), into=many, perm=_SWAP_LAST)
+
+    body: list[onnx.NodeProto] = []
+    index, go = (f"{result}{ATTENTION}{name}" for name in ("index", "go"))
+    start = make("start", "Mul", index, size, into=body)
+    end = make("end", "Add", start, size, into=body)
+    block = make("block", "Slice", padded, start, end, "attention_axis_2", into=body)
+    block_scores = make("scores", "MatMul", block, keys, into=body)
+    softmaxed = make("softmax", "Softmax", block_scores, into=body, axis=-1)
+    block_result = make("weighted", "MatMul", softmaxed, values, into=body)
+    go_on = make("go_on", "Identity", go, into=body)
+    loop = helper.make_graph(
+        body,
+        "block",
+        [_value(index, TensorProto.INT64, 0), _value(go, TensorProto.BOOL, 0)],
+        [_value(go_on, TensorProto.BOOL, 0), _value(block_result, elem_type, 4)],
+    )
+    times = make("times", "Squeeze", blocks, into=many)
+    made = make("made", "Loop", times, "attention_go", into=many, body=loop)  # (blocks, B, 1, size, C)
+    turned = make("turned", "Transpose", made, into=many, perm=[1, 2, 4, 0, 3])
+    joined = make("joined", "Reshape", turned, "attention_join", into=many)
+    make("many", "Slice", joined, "attention_zero", count, "attention_axis_3", into=many)
+
+    def choose(part: str, condition: str, yes: list[onnx.NodeProto], no: list[onnx.NodeProto]) -> onnx.NodeProto:
+        graphs = (
+            helper.make_graph(one, name, [], [_value(one[-1].output[0], elem_type, 4)])
+            for name, one in (("yes", yes), ("no", no))
+        )
+        name = f"{result}{ATTENTION}{part}"
+        return helper.make_node(
+            "If", [condition], [name], name=name, then_branch=next(graphs), else_branch=next(graphs)
+        )
+
+    alone: list[onnx.NodeProto] = []
+    make("alone", "Transpose", value, into=alone, perm=_SWAP_LAST)
+    nodes.append(choose("attention", is_one, alone, [choose("not_alone", is_few, plain, many)]))
+    nodes[-1].output[0] = result
+    return nodes
+
+
+def _value(name: str, elem_type: int, rank: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, elem_type, [None] * rank)

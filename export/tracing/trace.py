@@ -1,0 +1,102 @@
+"""One stage module -> one ONNX graph, as bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+
+import onnx
+import torch
+from torch import Tensor
+
+from runtime.package.manifest import TensorSpec
+
+from .graphs import StageGraph
+
+# 21 keeps GroupNormalization as one node. At 18 it is taken apart with dynamic reshapes (TensorRT-RTX dies of
+# them), at 23 attention becomes an Attention node (which TensorRT-RTX refuses for heads of 192 and 256).
+OPSET = 21
+OPSET_BF16 = 22  # the first whose Conv takes bfloat16
+_SAMPLE = {"batch": 2, "height": 3, "width": 4}  # sizes in units of the padding multiple; all different
+
+
+def trace(stage: StageGraph, pad_multiple: int) -> bytes:
+    """The graph of one stage, checked by onnx, with the dimension names of the package's manifest."""
+    dims = {symbol: torch.export.Dim(symbol, min=1, max=1 << 15) for symbol in _SAMPLE}
+    sizes = {symbol: size * (1 if symbol == "batch" else pad_multiple) for symbol, size in _SAMPLE.items()}
+    args = tuple(_example(spec, sizes) for spec in stage.inputs)
+    shapes = tuple(_dynamic(spec, dims, pad_multiple) for spec in stage.inputs)
+    if stage.name == "idwt":  # forward(x_0, *restored)
+        shapes = (shapes[0], shapes[1:])
+    with _quiet():
+        program = torch.onnx.export(
+            stage.module,
+            args,
+            dynamo=True,
+            opset_version=OPSET_BF16 if _is_bf16(stage) else OPSET,
+            dynamic_shapes=shapes,
+            input_names=[spec.name for spec in stage.inputs],
+            output_names=[spec.name for spec in stage.outputs],
+            verbose=False,
+        )
+    model = program.model_proto
+    _name_dimensions(model, (*stage.inputs, *stage.outputs))
+    model.graph.name = stage.name
+    model.producer_name, model.producer_version = "diffll-deploy", ""
+    del model.metadata_props[:]
+    for node in model.graph.node:  # stack traces of this machine's paths
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _is_bf16(stage: StageGraph) -> bool:
+    return any(spec.dtype == "bfloat16" for spec in (*stage.inputs, *stage.outputs))
+
+
+def _example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
+    shape = spec.resolve(sizes["batch"], sizes["height"], sizes["width"])
+    dtype = getattr(torch, spec.dtype)
+    return torch.zeros(shape, dtype=dtype)
+
+
+def _dynamic(spec: TensorSpec, dims: dict[str, torch.export.Dim], pad_multiple: int) -> dict[int, object]:
+    dynamic: dict[int, object] = {}
+    for axis, size in enumerate(spec.shape):
+        if isinstance(size, str):
+            symbol, _, divisor = size.partition("/")
+            factor = 1 if symbol == "batch" else pad_multiple // int(divisor or 1)
+            dynamic[axis] = factor * dims[symbol] if factor > 1 else dims[symbol]
+    return dynamic
+
+
+def _name_dimensions(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> None:
+    by_name = {spec.name: spec for spec in specs}
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, size in zip(value.type.tensor_type.shape.dim, by_name[value.name].shape, strict=True):
+            if isinstance(size, str):
+                dim.dim_param = size
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter prints its own steps and warns about its own internals; neither is news for our user."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "torch.export", "onnxscript")
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

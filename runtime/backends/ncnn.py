@@ -1,0 +1,285 @@
+"""ncnn: plain processors, and any GPU that speaks Vulkan, from engines built by ``python -m export.engine PACKAGE
+--target ncnn``.
+
+An engine takes every photo size and batch 1: a batch is run one by one. The wavelet transforms and the sampler's
+update are numpy's. Half precision is how ncnn keeps weights and tensors; what goes in and comes out is float32.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines.cache import Engine, EngineCache
+from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
+from ..machine.cores import default_environment, is_x86, usable_cores
+from ..names import Precision
+from ..package.manifest import TensorSpec
+from ..package.reading import Package
+from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
+
+# The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
+# own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
+# on an idle machine.
+_SPIN = ("GOMP_SPINCOUNT", "2000")
+
+try:
+    with default_environment(*_SPIN):
+        import ncnn
+except ImportError as error:
+    raise BackendUnavailableError(f"the backend ncnn is not installed here ({error}); `pip install ncnn`.") from error
+
+Array = NDArray[Any]
+
+_TARGET = "ncnn"
+_PARAM, _WEIGHTS, _TABLE = "engine.param", "engine.bin", "shifts.npy"
+_WAVELETS = ("dwt", "idwt")
+_CPU = -1  # for a device's number
+_NO_MEMORY = -100  # what ncnn answers
+_HALF = ("fp16", "bf16")
+
+
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
+) -> NcnnBackend:
+    """providers: one of ``cpu`` (the default), ``vulkan``, ``vulkan:N``."""
+    return NcnnBackend(package, _device(providers or ("cpu",)), low_memory)
+
+
+def _device(providers: Sequence[str]) -> int:
+    """The number of the Vulkan device, or _CPU. Raises InputError or BackendUnavailableError."""
+    name, _, number = ", ".join(providers).lower().partition(":")
+    if (name, number) == ("cpu", ""):
+        return _CPU
+    if name != "vulkan" or not (number or "0").isdecimal():
+        raise InputError(f"the backend ncnn has no provider {', '.join(providers)!r}; use cpu, vulkan or vulkan:N.")
+    count = ncnn.get_gpu_count()
+    if int(number or 0) >= count:
+        raise BackendUnavailableError(
+            f"ncnn {ncnn.__version__} finds {count} Vulkan devices here, and {providers[0]} was asked for. "
+            "`vulkaninfo --summary` lists them; the loader is libvulkan1, drivers come with the GPU's (Mesa: "
+            "mesa-vulkan-drivers)."
+        )
+    return int(number) if number else int(ncnn.get_default_gpu_index())
+
+
+class NcnnBackend:
+    """One net a stage. Buffers are numpy arrays."""
+
+    name = "ncnn"
+    why = ""
+
+    def __init__(self, package: Package, device: int, low_memory: bool) -> None:
+        precision = package.manifest.precision
+        if precision != "fp32" and precision not in _HALF:
+            raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
+        # a full-size 600x400 photo takes 7 % longer where its memory is given back
+        self._low_memory = low_memory
+        self._levels = package.manifest.levels
+        self._nets: dict[str, _Net] = {}
+        self._pools = [ncnn.PoolAllocator() for _ in range(2)]
+        for pool in self._pools:
+            pool.set_size_compare_ratio(0.0)  # any piece that is large enough, as in a net's own pools
+        self._shifts: Array = np.empty(0)
+        for stage in package.manifest.stages:
+            if stage.name in _WAVELETS:
+                continue
+            engine = _engine(package, stage.name, package.manifest.files[stage.file][0])
+            self._nets[stage.name] = _Net(engine, stage.name, precision, device, self._pools)
+            if stage.name == "denoiser":
+                self._shifts = _table(engine, package.manifest.num_train_timesteps)
+        # ncnn's fused attention holds all scores at once on what is not x86, and older engines have none
+        fused = device == _CPU and is_x86() and "SDPA" in self._nets["denoiser"].layers
+        self.traits = Traits(
+            live=4.0,
+            live_plain=0.0 if fused else 1.6,
+            live_rest=6.0,
+            weights=2.0,
+            keeps="photo" if low_memory else "all",
+        )
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+        return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)
+
+    def upload(self, buffer: Array, array: Array) -> None:
+        np.copyto(buffer, array, casting="same_kind")
+
+    def download(self, buffer: Array) -> Array:
+        return buffer
+
+    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
+        if stage == "dwt":
+            return self._dwt(tensors)
+        if stage == "idwt":
+            return self._idwt(tensors, last=last)
+        net = self._nets[stage]
+        if stage == "denoiser":
+            return self._denoiser(net, tensors, last=last)
+        level = stage.removeprefix("hfrm")
+        details, restored = tensors[f"details{level}"], tensors[f"restored{level}"]
+
+        def call() -> None:
+            for source, result in zip(details, restored, strict=True):
+                net.run((source,), result)
+
+        return call
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
+
+    def close(self) -> None:
+        self._nets.clear()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """After the loop and at a photo's end, not after an HFRM: what that took serves the next stage."""
+        for pool in self._pools:
+            pool.clear()
+
+    def _denoiser(self, net: _Net, tensors: Mapping[str, Array], *, last: bool) -> Call:
+        x_t, x_cond, history, timestep, coefficients, x_next, history_next = (
+            tensors[name] for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
+        )
+        eps = np.empty_like(x_next)
+
+        def call() -> None:
+            shifts = self._shifts[int(timestep[0])]
+            for cond, noisy, result in zip(x_cond, x_t, eps, strict=True):
+                net.run((cond, noisy, shifts), result)
+            c0, c1, c2, c3, c4 = coefficients
+            np.copyto(x_next, c0 * x_t + c1 * eps + c2 * history)
+            np.copyto(history_next, c3 * x_t + c4 * eps)
+            if last and self._low_memory:
+                self._give_back()
+
+        return call
+
+    def _dwt(self, tensors: Mapping[str, Array]) -> Call:
+        image, x_cond = tensors["image"], tensors["x_cond"]
+        details = [tensors[f"details{level}"] for level in range(self._levels)]
+
+        def call() -> None:
+            low = 2 * image - 1
+            for bands in details:
+                low = _split(low, bands)
+            np.copyto(x_cond, low)
+
+        return call
+
+    def _idwt(self, tensors: Mapping[str, Array], *, last: bool) -> Call:
+        x_0, image = tensors["x_0"], tensors["image"]
+        restored = [tensors[f"restored{level}"] for level in range(self._levels)]
+
+        def call() -> None:
+            low = x_0
+            for bands in reversed(restored):
+                low = _merge(low, bands)
+            np.clip((low + 1) / 2, 0, 1, out=image)
+            if last and self._low_memory:
+                self._give_back()
+
+        return call
+
+
+def keep_precision(options: Any, precision: Precision) -> None:
+    """Have a net (its ``ncnn.Option``) keep its tensors in ``precision`` and nothing else; sums are float32 always."""
+    for option in dir(options):
+        if option.startswith("use_") and any(kind in option for kind in (*_HALF, "int8")):
+            setattr(options, option, option in (f"use_{precision}_storage", f"use_{precision}_packed"))
+
+
+class _Net:
+    """A loaded engine. device: the number of a Vulkan device, or _CPU. pools: for tensors and for scratch memory."""
+
+    def __init__(self, engine: Engine, stage: str, precision: Precision, device: int, pools: Sequence[Any]) -> None:
+        self._stage, self._pools = stage, pools
+        self._net = ncnn.Net()
+        options = self._net.opt
+        keep_precision(options, precision)
+        options.use_vulkan_compute = device != _CPU
+        if device != _CPU:
+            self._net.set_vulkan_device(device)
+        # use_packing_layout stays on: without it a full-size photo takes 3.3 s in place of 4.2 on an AVX-512
+        # processor, but ncnn 1.0.20261020 crashes on networks with few channels
+        options.num_threads = usable_cores()
+        try:
+            param = engine.read(_PARAM).decode()
+            engine.read(_WEIGHTS)  # the hash
+        except (KeyError, UnicodeDecodeError) as error:
+            raise EngineError(f"{engine.path}: not an engine of ncnn. {engine.rebuild}") from error
+        self.layers = {words[0] for line in param.splitlines() if (words := line.split())}
+        if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / _WEIGHTS)):
+            raise EngineError(f"{engine.path}: ncnn {ncnn.__version__} cannot load it. {engine.rebuild}")
+
+    def run(self, inputs: Sequence[Array], result: Array) -> None:
+        """inputs: (C, H, W) float32, contiguous. Raises EngineError."""
+        extractor = self._net.create_extractor()
+        # an extractor's and not the net's: weights that live in a pool would have to go before it
+        extractor.set_blob_allocator(self._pools[0])
+        extractor.set_workspace_allocator(self._pools[1])
+        # cloned: ncnn wants every channel aligned
+        mats = [ncnn.Mat(one).clone() for one in inputs]
+        failed = next((code for index, mat in enumerate(mats) if (code := extractor.input(f"in{index}", mat))), 0)
+        if not failed:
+            failed, output = extractor.extract("out0")
+            if not failed:
+                array = np.asarray(output)
+                if array.shape == result.shape:
+                    np.copyto(result, array)
+                    return
+        failure = OutOfMemoryError if failed == _NO_MEMORY else EngineError
+        raise failure(f"ncnn could not run {self._stage} ({failed}). Out of memory? Use a smaller photo.")
+
+
+def _engine(package: Package, stage: str, graph_sha256: str) -> Engine:
+    """The newest engine of this stage's graph."""
+    for engine in EngineCache(package.path).entries():
+        wanted = {"stage": stage, "target": _TARGET, "graph_sha256": graph_sha256}
+        if all(engine.key.get(name) == value for name, value in wanted.items()):
+            return engine
+    raise EngineError(
+        f"{package.path}: no ncnn engine of {stage}; build it: "
+        f"`python -m export.engine {package.path} --target {_TARGET}`."
+    )
+
+
+def _table(engine: Engine, rows: int) -> Array:
+    """The denoiser's time shifts, a (C, 1, 1) array a timestep."""
+    try:
+        table = np.load(io.BytesIO(engine.read(_TABLE)), allow_pickle=False)
+    except (KeyError, ValueError, EOFError, OSError) as error:
+        raise EngineError(f"{engine.path}: its {_TABLE} is missing or damaged. {engine.rebuild}") from error
+    if table.ndim != 2 or table.shape[0] != rows or table.dtype != np.float32:
+        raise EngineError(f"{engine.path}: its {_TABLE} is not of this package. {engine.rebuild}")
+    found: Array = np.ascontiguousarray(table)[:, :, None, None]
+    return found
+
+
+def _split(image: Array, details: Array) -> Array:
+    """One Haar level: (B, C, H, W) -> the average band (B, C, H/2, W/2); HL, LH, HH go into ``details``."""
+    half = image / 2
+    upper, lower = half[:, :, 0::2], half[:, :, 1::2]
+    total, rows = upper + lower, lower - upper
+    channels = image.shape[1]
+    np.subtract(total[..., 1::2], total[..., 0::2], out=details[:, :channels])
+    np.add(rows[..., 0::2], rows[..., 1::2], out=details[:, channels : 2 * channels])
+    np.subtract(rows[..., 1::2], rows[..., 0::2], out=details[:, 2 * channels :])
+    low: Array = total[..., 0::2] + total[..., 1::2]
+    return low
+
+
+def _merge(low: Array, details: Array) -> Array:
+    """The inverse of ``_split``."""
+    batch, channels, height, width = low.shape
+    ll, (hl, lh, hh) = low / 2, (details[:, start : start + channels] / 2 for start in (0, channels, 2 * channels))
+    merged: Array = np.empty((batch, channels, 2 * height, 2 * width), low.dtype)
+    minus, plus = ll - hl, ll + hl
+    merged[:, :, 0::2, 0::2] = minus - lh + hh
+    merged[:, :, 0::2, 1::2] = plus - lh - hh
+    merged[:, :, 1::2, 0::2] = minus + lh - hh
+    merged[:, :, 1::2, 1::2] = plus + lh + hh
+    return merged

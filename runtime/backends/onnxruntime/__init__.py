@@ -1,0 +1,1 @@
+"""onnxruntime: sessions, and the capture of their work into CUDA graphs."""

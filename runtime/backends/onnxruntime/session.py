@@ -1,0 +1,246 @@
+"""onnxruntime: a plain CPU everywhere, and whatever other execution providers the installed build has."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, PackageError, out_of_memory
+from ...machine.cores import is_x86, usable_cores
+from ...names import LOOP
+from ...package.edits import with_key_stride, with_uint8_activations
+from ...package.guard import check_graph
+from ...package.manifest import Stage, TensorSpec
+from ...package.reading import Package
+from ..base import PLAIN, Call, Form, Job, Part, Traits, in_order
+
+try:
+    import onnxruntime as ort
+
+    from .capture import CAPTURES, Dimensions, FixedSessions
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"the backend onnxruntime is not installed here ({error}); `pip install onnxruntime`."
+    ) from error
+
+_log = logging.getLogger(__name__)
+_CPU = "CPUExecutionProvider"
+_SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
+_REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
+_ANY: Dimensions = MappingProxyType({})
+_PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or ask for the CPU."
+_RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
+
+
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
+) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(package, providers or (_CPU,), low_memory)
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    value: ort.OrtValue
+    dtype: np.dtype[Any]
+
+
+class OnnxRuntimeBackend:
+    """One session a stage, all with the same providers; one a stage and shape where the first provider has CUDA graphs.
+    Buffers are OrtValues on the first provider's device."""
+
+    name = "onnxruntime"
+    why = ""
+
+    def __init__(self, package: Package, providers: Sequence[str], low_memory: bool) -> None:
+        tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]
+        if any(spec.dtype == "bfloat16" for spec in tensors):
+            raise InputError(
+                f"{package.path}: a bf16 package, which onnxruntime cannot run on a CPU (no bfloat16 convolution); use "
+                "an fp32 or fp16 package, or an engine built from this one (`python -m export.engine`)."
+            )
+        available = ort.get_available_providers()
+        full = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in providers]
+        for name in full:
+            if name not in available:
+                raise BackendUnavailableError(
+                    f"provider {name} is not in this build of onnxruntime {ort.__version__} (it has "
+                    f"{', '.join(available)}); install the build that has it, such as onnxruntime-gpu, in place of "
+                    "the one that is there, or ask for another provider."
+                )
+        self._device = "cpu" if full[0] == _CPU else "cuda"
+        if self._device == "cuda" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
+        self._package, self._providers = package, full
+        self._one_region = low_memory and full == [_CPU] and _one_region()
+        live, lean = (1.15, 0.9) if self._one_region else (1.45, 1.15)
+        self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_lean=lean, key_stride=True)
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._fixed: FixedSessions | None = None
+        if full[0] in CAPTURES:
+            self._fixed = FixedSessions()
+            self._session(package.manifest.stages[0])  # whether the provider's libraries load is found out now
+        else:
+            self._sessions = {stage.name: self._session(stage) for stage in package.manifest.stages}
+        self._other: tuple[Form, ort.InferenceSession] | None = None
+        # The arena of a session keeps what the largest photo took (1.8 GB after one in 4K). Given back after every
+        # run it costs a quarter of the time; given back after the last step of a photo it costs nothing visible.
+        self._release = ort.RunOptions()
+        shrink = "cpu:0" if self._device == "cpu" else "cpu:0;gpu:0"
+        self._release.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrink)
+
+    def _session(
+        self, stage: Stage, form: Form = PLAIN, dimensions: Dimensions = _ANY, captures: bool = False
+    ) -> ort.InferenceSession:
+        package, providers = self._package, self._providers
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
+        options.intra_op_num_threads = usable_cores()
+        # Threads that spin while they wait save 7 % on an idle machine and cost 29 % beside one busy process, on two
+        # cores; 100 us save 6 % and cost 14 %, and with two busy processes nothing. Older versions know all or nothing.
+        if _SPINS_BRIEFLY:
+            options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
+        else:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._one_region:
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
+        if form.lean:
+            # without the blocked layout of its convolutions and the copies into and out of it: two thirds of the
+            # memory, at 1.2 times the time
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        for symbol, size in dimensions.items():
+            options.add_free_dimension_override_by_name(symbol, size)
+        if _CPU not in providers and self._fixed is None:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        graph = package.read(stage.file)
+        check_graph(graph, str(package.path / stage.file))
+        if form.key_stride != 1:
+            graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
+        if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
+            graph = with_uint8_activations(graph)
+        asked: list[Any] = [(providers[0], CAPTURES[providers[0]]), *providers[1:]] if captures else list(providers)
+        try:
+            session = ort.InferenceSession(graph, options, providers=asked, enable_fallback=0)
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise EngineError(
+                f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
+                + ("update onnxruntime or build the package again." if providers == [_CPU] else _PROVIDER_FAILED)
+            ) from error
+        names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
+        if set(names) != set(stage.tensors):
+            raise PackageError(
+                f"{package.path / stage.file}: its tensors are {', '.join(names)}, the manifest's "
+                f"{', '.join(stage.tensors)}; build the package again."
+            )
+        if session.get_providers()[0] != providers[0]:
+            raise BackendUnavailableError(
+                f"provider {providers[0]} was asked for and onnxruntime fell back to {session.get_providers()[0]}: "
+                "its libraries do not load here (CUDA or cuDNN of another version?); install them or ask for CPU."
+            )
+        return session
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+        dtype = np.dtype(spec.dtype)
+        if self._device == "cpu":  # an OrtValue over numpy's memory
+            return DeviceTensor(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype)), dtype)
+        return DeviceTensor(ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0), dtype)
+
+    def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
+        buffer.value.update_inplace(np.ascontiguousarray(array, dtype=buffer.dtype))
+
+    def download(self, buffer: DeviceTensor) -> NDArray[Any]:
+        array: NDArray[Any] = buffer.value.numpy()
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+    def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+        fixed = None
+        if self._fixed:
+            shapes = {name: tuple(tensor.value.shape()) for name, tensor in tensors.items()}
+            fixed = self._fixed.find(self._session, self._package.manifest.stage(stage), form, shapes)
+            session = fixed.session
+            if fixed.why and not self.why:
+                self.why = fixed.why
+                _log.info(self.why)
+        else:
+            session = self._sessions[stage] if form == PLAIN else self._in_form(stage, form)
+            if stage == LOOP and form == PLAIN:
+                self._other = None  # its weights were not planned for
+        binding = session.io_binding()
+        for node in session.get_inputs():
+            binding.bind_ortvalue_input(node.name, tensors[node.name].value)
+        for node in session.get_outputs():
+            binding.bind_ortvalue_output(node.name, tensors[node.name].value)
+
+        run_options = self._release if last else None
+        if fixed and not fixed.why:  # its graphs use the arena's memory: it stays
+            run_options = fixed.options(tuple(tensors[name].value.data_ptr() for name in sorted(tensors)))
+        # onnxruntime 1.23 (Python 3.10) binds addresses: numpy's memory has to be kept by us
+        kept = (fixed, *tensors.values())
+
+        def call(_kept: tuple[object, ...] = kept) -> None:
+            try:
+                session.run_with_iobinding(binding, run_options)
+            except Exception as error:
+                failure = OutOfMemoryError if out_of_memory(error) else EngineError
+                raise failure(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
+
+        return call
+
+    def _in_form(self, stage: str, form: Form) -> ort.InferenceSession:
+        """A second session, with weights of its own; one, of the form asked for last, is kept."""
+        if self._other is None or self._other[0] != form:
+            self._other = None
+            self._other = (form, self._session(self._package.manifest.stage(stage), form))
+        return self._other[1]
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
+
+    def close(self) -> None:
+        self._sessions.clear()
+        self._other = None
+
+
+_FIRST = Lock()
+
+
+def _one_region() -> bool:
+    with _FIRST:
+        return _make_region()
+
+
+@functools.cache
+def _make_region() -> bool:
+    """An arena for the CPU sessions of this process that takes its memory as one large region.
+
+    By default an arena grows in pieces of doubling size, in which large tensors leave gaps: a denoiser step took 90 to
+    128 bytes a pixel (and 118 to 158 in the blocked layout) for photos between 1.5 and 3 megapixels, from one region
+    always 90 to 95 (117 to 121). What is not written to takes no memory. A full-size 600x400 photo takes a tenth
+    longer. False where the process has such an arena already, of another's making.
+    """
+    try:
+        memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        config = {
+            "max_mem": 0,
+            "arena_extend_strategy": 0,
+            "initial_chunk_size_bytes": 1 << 20,  # never given back; the next is as large once the arena was shrunk
+            "max_dead_bytes_per_chunk": -1,
+            "initial_growth_chunk_size_bytes": _REGION,
+        }
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg(config))
+    except Exception:  # onnxruntime's exceptions share no base but Exception
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

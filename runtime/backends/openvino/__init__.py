@@ -1,0 +1,1 @@
+"""OpenVINO: compiled models, and how a graph is written for it."""

@@ -1,0 +1,245 @@
+"""OpenVINO: Intel and other CPUs, in float32 or, where the package and the processor have it, in bfloat16 and int8.
+
+The graphs are compiled when the package is opened, for every size, unless ``python -m export.engine PACKAGE --target
+openvino`` left the compiled models of this machine and version beside them. Models that it compiled for one size
+(``--size``) are faster; they run the photos of that size.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import bfloat16
+from ...engines.cache import Engine, EngineCache
+from ...engines.fit import WRITTEN, covered
+from ...errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
+from ...machine.cores import usable_cores
+from ...names import LOOP, Precision
+from ...package.edits import with_key_stride
+from ...package.guard import check_graph
+from ...package.manifest import Stage, TensorSpec
+from ...package.reading import Package
+from ..base import PLAIN, Call, Form, Job, Part, Traits, in_order
+
+try:
+    import openvino as ov
+
+    from .graph import read_model
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"the backend openvino is not installed here ({error}); `pip install openvino`."
+    ) from error
+
+CPU, TARGET, ENGINE = "CPU", "openvino", "engine.blob"
+
+
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
+) -> OpenVinoBackend:
+    return OpenVinoBackend(package, providers or (CPU,), low_memory)
+
+
+@dataclass(frozen=True)
+class HostTensor:
+    """OpenVINO's tensor over numpy's memory."""
+
+    value: ov.Tensor
+    array: NDArray[Any]
+
+
+class OpenVinoBackend:
+    """One compiled model and one infer request a stage, and one more for each size that there are engines of; a call
+    points the request at its tensors and runs it.
+
+    A size's engines are loaded when the first photo of that size comes, and with engines of some size there the models
+    for every size are compiled when the first photo of another comes. With ``low_memory`` there are only
+    those for every size: what they and a size's engines hold beside each other is not planned.
+    """
+
+    name = "openvino"
+    traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
+    why = ""
+
+    def __init__(self, package: Package, devices: Sequence[str], low_memory: bool) -> None:
+        device, precision = ", ".join(devices), package.manifest.precision
+        core = open_core(device, precision)
+        engines = _engines(package, core) if device == CPU else []
+        sized = [engine for engine in engines if engine.key.get("profile")]
+        self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
+        self._sized = [] if low_memory else sized
+        stage_of = package.manifest.stage
+        if sizes := ", ".join(sorted({covered(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
+            self.why = f"engines of {sizes} " + (
+                "left out: memory is promised" if low_memory else "run photos of that size"
+            )
+        self._form = PLAIN
+        self._requests: dict[str, ov.InferRequest] = {}
+        self._requests_of_size: dict[Path, ov.InferRequest] = {}
+        for stage in package.manifest.stages:
+            if not any(engine.key.get("stage") == stage.name for engine in self._sized):
+                self._requests[stage.name] = self._models.request(stage.name)
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> HostTensor:
+        if spec.dtype == "bfloat16":
+            bits = np.zeros(shape, bfloat16.BITS)
+            return HostTensor(ov.Tensor(bits, ov.Shape(shape), ov.Type.bf16), bits)
+        array = np.zeros(shape, spec.dtype)
+        return HostTensor(ov.Tensor(array, shared_memory=True), array)
+
+    def upload(self, buffer: HostTensor, array: NDArray[Any]) -> None:
+        bfloat16.fill(buffer.array, array)
+
+    def download(self, buffer: HostTensor) -> NDArray[Any]:
+        return bfloat16.floats(buffer.array)
+
+    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+        request = (self._of_size(stage, tensors) if form == PLAIN else None) or self._of_any_size(stage, form)
+        bound = dict(tensors)
+
+        def call() -> None:
+            try:
+                for name, tensor in bound.items():
+                    request.set_tensor(name, tensor.value)
+                request.infer()
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:300]
+                failure = OutOfMemoryError if out_of_memory(error) else EngineError
+                raise failure(
+                    f"openvino could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
+                ) from error
+
+        return call
+
+    def _of_size(self, stage: str, tensors: Mapping[str, HostTensor]) -> ov.InferRequest | None:
+        for engine in self._sized:
+            shapes = {name: tuple(profile[0]) for name, profile in engine.key["profile"].items()}
+            if engine.key.get("stage") == stage and all(tensors[name].array.shape == shapes[name] for name in shapes):
+                if engine.path not in self._requests_of_size:
+                    self._requests_of_size[engine.path] = self._models.load(engine, stage)
+                return self._requests_of_size[engine.path]
+        return None
+
+    def _of_any_size(self, stage: str, form: Form) -> ov.InferRequest:
+        """With the denoiser in this form. A request keeps its scratch memory for good: there is one at a time."""
+        if stage == LOOP and form != self._form:
+            self._requests.pop(LOOP, None)
+            self._form = form
+        if stage not in self._requests:
+            self._requests[stage] = self._models.request(stage, form)
+        return self._requests[stage]
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        return in_order(parts)
+
+    def close(self) -> None:
+        self._requests.clear()
+        self._requests_of_size.clear()
+
+
+def open_core(device: str, precision: Precision) -> ov.Core:
+    """Raises BackendUnavailableError for an absent device, InputError for a precision that it has not."""
+    core = ov.Core()
+    if device.split(".")[0] not in core.available_devices:
+        raise BackendUnavailableError(
+            f"OpenVINO {ov.__version__} has no device {device} here (it has {', '.join(core.available_devices)}); ask "
+            "for one of those."
+        )
+    if precision == "bf16" and not _has_bfloat16(core, device):
+        raise InputError("a bf16 package, and this processor has no bfloat16 arithmetic; use an fp32 package.")
+    return core
+
+
+def _has_bfloat16(core: ov.Core, device: str) -> bool:
+    return "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+
+
+def compute_precision(core: ov.Core, precision: Precision) -> str:
+    """``f32`` or ``mixed``: bfloat16 for what is not int8, but for the stages that a photo goes into or comes out of.
+    OpenVINO's own default would be bfloat16 everywhere on a processor that has it, for float32 packages too."""
+    return "mixed" if precision in ("bf16", "int8") and _has_bfloat16(core, CPU) else "f32"
+
+
+def cpu_config(computes: str, tensors: Iterable[str]) -> dict[str, Any]:
+    """How a graph with these inputs and outputs is compiled. Eight bits of mantissa would not hold a photo."""
+    half = computes == "mixed" and "image" not in tensors
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": usable_cores(),
+        "INFERENCE_PRECISION_HINT": ov.Type.bf16 if half else ov.Type.f32,
+        # kernels kept for shapes seen before; the default of 5000 only grows in a service that sees photos of any size
+        "CPU_RUNTIME_CACHE_CAPACITY": 100,
+    }
+
+
+def environment(core: ov.Core) -> dict[str, str]:
+    """What a compiled model depends on."""
+    return {
+        "library": f"openvino {ov.get_version()}",
+        "processor": f"{core.get_property(CPU, 'FULL_DEVICE_NAME')}: "
+        + " ".join(sorted(core.get_property(CPU, "OPTIMIZATION_CAPABILITIES"))),
+        "platform": f"{platform.system()} {platform.machine()}".lower(),
+    }
+
+
+def _engines(package: Package, core: ov.Core) -> list[Engine]:
+    """The compiled models of this package's graphs, this machine and this version."""
+    wanted: dict[str, object] = {"target": TARGET, "environment": environment(core)}
+    wanted["flags"] = {"precision": compute_precision(core, package.manifest.precision), "written": WRITTEN[TARGET]}
+    graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
+    return [
+        engine
+        for engine in EngineCache(package.path).entries()
+        if all(engine.key.get(name) == value for name, value in wanted.items())
+        and engine.key.get("graph_sha256") == graphs.get(str(engine.key.get("stage")))
+    ]
+
+
+class _Models:
+    """Infer requests of a package's stages, loaded from its engines or compiled from its graphs."""
+
+    def __init__(self, core: ov.Core, package: Package, device: str, engines: Sequence[Engine]) -> None:
+        self._core, self._package, self._device = core, package, device
+        self._engines = {str(engine.key["stage"]): engine for engine in engines}
+        self._computes = compute_precision(core, package.manifest.precision)
+
+    def request(self, name: str, form: Form = PLAIN) -> ov.InferRequest:
+        """For every size. Raises EngineError."""
+        if form == PLAIN and name in self._engines:
+            return self.load(self._engines[name], name)
+        stage = self._package.manifest.stage(name)
+        where = self._package.path / stage.file
+        graph = self._package.read(stage.file)
+        check_graph(graph, str(where))
+        if form.key_stride != 1:
+            graph = with_key_stride(graph, form.key_stride, str(where))
+        try:
+            model = read_model(self._core, graph, self._computes)
+            return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise EngineError(
+                f"{where}: OpenVINO {ov.__version__} cannot load it ({reason}); update openvino or build the package "
+                "again."
+            ) from error
+
+    def load(self, engine: Engine, name: str) -> ov.InferRequest:
+        """Raises EngineError."""
+        if ENGINE not in engine.files:
+            raise EngineError(f"{engine.path}: not an engine of OpenVINO. {engine.rebuild}")
+        content = io.BytesIO(engine.read(ENGINE))
+        config = self._config(self._package.manifest.stage(name))
+        try:
+            return self._core.import_model(content, self._device, config).create_infer_request()
+        except RuntimeError as error:
+            raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
+
+    def _config(self, stage: Stage) -> dict[str, Any]:
+        return cpu_config(self._computes, stage.tensors) if self._device == CPU else {}

@@ -1,0 +1,109 @@
+"""The backend that TensorRT and TensorRT-RTX share: buffers and streams on the GPU, stages bound to them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import DTypeLike, NDArray
+
+from ... import bfloat16
+from ...package.manifest import TensorSpec
+from ...package.reading import Package
+from ..base import PLAIN, Form, Job, Part, Traits
+from . import cuda
+from .engines import Engines
+from .job import Lane, StageCall, TrtJob
+from .library import Library
+
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
+_PHOTO = "image"  # the tensor that a GPU sharing the host's memory uses where the host has it: it is read once
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class DeviceTensor:
+    """Memory on the GPU. staging: the pinned host array that it is copied from or to, made when first needed; of
+    mapped memory the host's view of it, and nothing is copied."""
+
+    memory: cuda.DeviceMemory | cuda.MappedMemory
+    shape: tuple[int, ...]
+    dtype: str
+    staging: NDArray[Any] | None = None
+
+
+class TensorRTBackend:
+    """Work goes to the GPU's streams and runs there in order: main, aside (the HFRMs), one for each way of copying."""
+
+    traits = Traits(live=1.0, live_rest=1.0, weights=2.0, device=True)
+
+    def __init__(self, package: Package, library: Library) -> None:
+        cuda.require_device()
+        self.name = library.target
+        self.why = ""
+        self._library = library
+        self._manifest = package.manifest
+        self._engines = Engines(package, library)
+        self._main, self._aside = Lane(), Lane()
+        self._uploads, self._downloads = cuda.Stream(), cuda.Stream()
+        self._mapped = _PHOTO if cuda.shares_memory() else ""
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+        if spec.name == self._mapped:
+            memory = cuda.MappedMemory(shape, _host_dtype(spec.dtype))
+            return DeviceTensor(memory, shape, spec.dtype, memory.host)
+        return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * _BYTES[spec.dtype]), shape, spec.dtype)
+
+    def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
+        # a copy before this one may still read the staging array: what it copies is copied over by this one
+        staging = self._staging(buffer)
+        bfloat16.fill(staging, array)
+        if isinstance(buffer.memory, cuda.DeviceMemory):
+            cuda.copy_to_device(buffer.memory, staging, self._uploads)
+
+    def download(self, buffer: DeviceTensor) -> NDArray[Any]:
+        staging = self._staging(buffer)
+        if isinstance(buffer.memory, cuda.DeviceMemory):
+            copied = cuda.Event()
+            cuda.copy_to_host(staging, buffer.memory, self._downloads)
+            copied.record(self._downloads)
+            copied.synchronize()
+        return bfloat16.floats(staging)
+
+    def bind(
+        self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
+    ) -> StageCall:
+        spec = self._manifest.stage(stage)
+        context = self._engines.context(spec, {one.name: tensors[one.name].shape for one in spec.inputs})
+        addresses = {name: tensor.memory.address for name, tensor in tensors.items()}
+        return StageCall(context, tensors, addresses, self._main)
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        job = TrtJob(parts, self._main, self._aside, self._uploads)
+        if not job.capturable and not self.why:
+            self.why = (
+                f"{self.name} runs stage after stage: the library says that these engines cannot be captured into a "
+                "CUDA graph. Engines built by this version of `python -m export.engine` (--rebuild) can"
+            )
+            _log.info(self.why)
+        return job
+
+    def close(self) -> None:
+        try:
+            for stream in (self._uploads, self._main.stream, self._aside.stream, self._downloads):
+                stream.synchronize()
+        finally:
+            self._engines.close()
+            del self._main, self._aside, self._uploads, self._downloads
+
+    def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
+        if buffer.staging is None:
+            buffer.staging = cuda.pinned(buffer.shape, _host_dtype(buffer.dtype))
+        return buffer.staging
+
+
+def _host_dtype(dtype: str) -> DTypeLike:
+    return bfloat16.BITS if dtype == "bfloat16" else dtype

@@ -1,0 +1,203 @@
+"""CUDA's own things, owned: streams, events, device and pinned host memory, graphs. Through ``cuda.bindings``.
+
+Every object gives its resource back when it is dropped, on whatever path that happens. All is on the first GPU that
+CUDA shows this process (``CUDA_VISIBLE_DEVICES`` chooses).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ...errors import BackendUnavailableError, EngineError, OutOfMemoryError
+from ...machine.gpu import current_gpu
+
+
+def _unusable(reason: str) -> BackendUnavailableError:
+    gpu = current_gpu()
+    major = gpu.driver_cuda.split(".")[0] if gpu else "13"
+    return BackendUnavailableError(
+        f"the Python package cuda-bindings is not usable here ({reason}); `pip install 'cuda-bindings=={major}.*'` "
+        "(the number is that of the driver's CUDA)."
+    )
+
+
+try:
+    from cuda.bindings import runtime as cudart
+except ImportError as error:
+    raise _unusable(" ".join(str(error).split())[:200]) from error
+
+_log = logging.getLogger(__name__)
+
+_MEMORY = "cudaErrorMemoryAllocation"
+_OLD_DRIVER = "cudaErrorInsufficientDriver"
+
+
+def check(result: tuple[Any, ...]) -> Any:
+    """The value of a call of ``cuda.bindings``, whose first item is its status. Raises EngineError."""
+    status, *values = result
+    if status != cudart.cudaError_t.cudaSuccess:
+        name = cudart.cudaGetErrorName(status)[1].decode()
+        text = cudart.cudaGetErrorString(status)[1].decode()
+        cure = (
+            "use a smaller photo or batch, or close what else uses the GPU"
+            if name == _MEMORY
+            else "open the package in a new process; if it fails there too, run the doctor (`-m runtime.doctor`)"
+        )
+        failure = OutOfMemoryError if name == _MEMORY else EngineError
+        raise failure(f"CUDA says {name} ({text}): {cure}.")
+    return values[0] if values else None
+
+
+def require_device() -> None:
+    """Raises BackendUnavailableError where CUDA does not start, or is newer than the driver."""
+    try:
+        check(cudart.cudaFree(0))  # makes the device's context, and nothing else
+    except EngineError as error:
+        if _OLD_DRIVER in str(error):
+            raise _unusable("it is built for a newer CUDA than the driver speaks") from error
+        raise BackendUnavailableError(str(error)) from error
+
+
+def _owned(owner: Any, release: Callable[[Any], tuple[Any, ...]], handle: Any) -> None:
+    """Release ``handle`` when ``owner`` is dropped, or when Python ends."""
+
+    def give_back() -> None:
+        try:
+            check(release(handle))
+        except EngineError as error:  # nobody is there to catch it
+            _log.warning("%s: %s", release.__name__, error)
+
+    weakref.finalize(owner, give_back)
+
+
+class Stream:
+    """A queue of work on the device."""
+
+    def __init__(self) -> None:
+        self.handle = check(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        self.number = int(self.handle)
+        _owned(self, cudart.cudaStreamDestroy, self.handle)
+
+    def wait(self, event: Event) -> None:
+        """What is queued from now on runs after ``event``."""
+        check(cudart.cudaStreamWaitEvent(self.handle, event.handle, 0))
+
+    def synchronize(self) -> None:
+        check(cudart.cudaStreamSynchronize(self.handle))
+
+
+class Event:
+    """A mark in a stream. timed: :func:`elapsed` may be asked for it."""
+
+    def __init__(self, *, timed: bool = False) -> None:
+        # the host sleeps while it waits: a spinning thread would take a core from the one that prepares frames
+        flags = cudart.cudaEventBlockingSync | (0 if timed else cudart.cudaEventDisableTiming)
+        self.handle = check(cudart.cudaEventCreateWithFlags(flags))
+        _owned(self, cudart.cudaEventDestroy, self.handle)
+
+    def record(self, stream: Stream) -> None:
+        check(cudart.cudaEventRecord(self.handle, stream.handle))
+
+    def synchronize(self) -> None:
+        check(cudart.cudaEventSynchronize(self.handle))
+
+
+def elapsed(start: Event, end: Event) -> float:
+    """Milliseconds of the device between two events that have happened."""
+    return float(check(cudart.cudaEventElapsedTime(start.handle, end.handle)))
+
+
+class DeviceMemory:
+    """A block of the GPU's memory; its content is undefined."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.address = int(check(cudart.cudaMalloc(size)))
+        _owned(self, cudart.cudaFree, self.address)
+
+
+class MappedMemory:
+    """Host memory that the GPU reads and writes in place; its content is undefined. It lives as long as this or a view
+    of ``host`` does. For GPUs that share the host's memory (:func:`shares_memory`): over a bus it would be slow."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.host = _host_array(shape, dtype, cudart.cudaHostAllocMapped)
+        self.size = self.host.nbytes
+        self.address = int(check(cudart.cudaHostGetDevicePointer(self.host.ctypes.data, 0)))
+
+
+def shares_memory() -> bool:
+    """Whether the GPU is part of the processor and can use the host's memory where it lies, as on a Jetson."""
+    wanted = (cudart.cudaDeviceAttr.cudaDevAttrIntegrated, cudart.cudaDeviceAttr.cudaDevAttrCanMapHostMemory)
+    return all(check(cudart.cudaDeviceGetAttribute(one, 0)) for one in wanted)
+
+
+def pinned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """A host array that the GPU copies from and to while the host goes on. It lives as long as a view of it."""
+    return _host_array(shape, dtype, cudart.cudaHostAllocDefault)
+
+
+def _host_array(shape: tuple[int, ...], dtype: DTypeLike, flags: int) -> NDArray[Any]:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    address = int(check(cudart.cudaHostAlloc(size, flags)))
+    block = (ctypes.c_byte * size).from_address(address)
+    _owned(block, cudart.cudaFreeHost, address)
+    array: NDArray[Any] = np.frombuffer(memoryview(block), np.dtype(dtype)).reshape(shape)
+    return array
+
+
+def copy_to_device(memory: DeviceMemory, array: NDArray[Any], stream: Stream) -> None:
+    _copy(memory.address, array.ctypes.data, array.nbytes, cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
+
+
+def copy_to_host(array: NDArray[Any], memory: DeviceMemory, stream: Stream) -> None:
+    _copy(array.ctypes.data, memory.address, array.nbytes, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
+
+
+def _copy(target: int, source: int, size: int, kind: Any, stream: Stream) -> None:
+    check(cudart.cudaMemcpyAsync(target, source, size, kind, stream.handle))
+
+
+class Graph:
+    """Work that was captured once and is launched as one."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = check(cudart.cudaGraphInstantiate(handle, 0))
+        _owned(self, cudart.cudaGraphExecDestroy, self.handle)
+
+    def launch(self, stream: Stream) -> None:
+        check(cudart.cudaGraphLaunch(self.handle, stream.handle))
+
+
+@contextmanager
+def capture(stream: Stream) -> Iterator[list[Graph]]:
+    """What is queued on ``stream`` inside goes into a graph and does not run; the list holds it afterwards.
+
+    Streams that wait for an event of this one inside are captured too, and have to be joined again inside. Raises
+    EngineError, also when CUDA refused something inside.
+    """
+    result: list[Graph] = []
+    # thread-local: other threads may go on copying and allocating
+    check(cudart.cudaStreamBeginCapture(stream.handle, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+    try:
+        yield result
+    except BaseException:
+        # the stream has to leave the capture; what went wrong inside is the error that is told
+        status, graph = cudart.cudaStreamEndCapture(stream.handle)
+        if status == cudart.cudaError_t.cudaSuccess:
+            cudart.cudaGraphDestroy(graph)
+        raise
+    graph = check(cudart.cudaStreamEndCapture(stream.handle))
+    try:
+        result.append(Graph(graph))
+    finally:
+        check(cudart.cudaGraphDestroy(graph))

@@ -1,0 +1,196 @@
+"""The engines of one package for one library: found in the cache, checked, loaded, and given contexts."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...engines.cache import Engine, EngineCache
+from ...engines.fit import covered, misfit, photo_of
+from ...errors import EngineError, InputError
+from ...package.manifest import Stage
+from ...package.reading import Package
+from .library import Library
+from .runtime_cache import RuntimeCache
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+PLAN = "engine.plan"
+Shapes = Mapping[str, tuple[int, ...]]
+_DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int32": "INT32"}
+_SMALLER = "Out of memory? Use a smaller photo or batch."
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class LoadedEngine:
+    entry: Engine
+    engine: trt.ICudaEngine
+    cache: RuntimeCache | None
+
+
+@dataclass(eq=False)
+class Context:
+    """An execution context at fixed shapes. scratch_bytes: what it needs while it runs, given to it from outside."""
+
+    stage: str
+    context: trt.IExecutionContext
+    scratch_bytes: int
+    library: Library
+
+    def use_scratch(self, address: int, size: int) -> None:
+        self.context.set_device_memory(address, size)
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
+        """Queue one run on these device addresses. They may be others the next time: a run keeps its own."""
+        for name, address in addresses.items():
+            if not self.context.set_tensor_address(name, address):
+                raise self.library.failure(f"did not take the address of {name} of {self.stage}", _SMALLER)
+        if not self.context.execute_async_v3(stream):
+            raise self.library.failure(f"could not run {self.stage}", _SMALLER)
+
+    def capturable(self, stream: int) -> bool:
+        """Whether its work can be put into a CUDA graph. TensorRT proper can always, and has no such question."""
+        ask = getattr(self.context, "is_stream_capturable", None)
+        return ask is None or bool(ask(stream))
+
+
+class Engines:
+    """Raises EngineError where a stage has no engine for this machine, or one that does not load."""
+
+    def __init__(self, package: Package, library: Library) -> None:
+        self._package, self._library = package, library
+        self._runtime: trt.Runtime | None = library.trt.Runtime(library.log)
+        self._entries = {stage.name: self._usable(stage) for stage in package.manifest.stages}
+        self._loaded: dict[str, LoadedEngine] = {}
+        self._contexts: weakref.WeakValueDictionary[Any, Context] = weakref.WeakValueDictionary()
+        for stage in package.manifest.stages:  # a damaged engine is told now, not at the first photo
+            self._load(stage, self._entries[stage.name][0])
+
+    def context(self, stage: Stage, shapes: Shapes) -> Context:
+        """The context of ``stage`` for input tensors of these shapes: one, however many calls share it. It lives as
+        long as a call. Raises InputError where no engine covers the shapes, or EngineError."""
+        entry = self._choose(stage, shapes)
+        key = (str(entry.path), tuple(sorted(shapes.items())))
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._make_context(stage, self._load(stage, entry), shapes)
+            self._contexts[key] = context
+        return context
+
+    def close(self) -> None:
+        for loaded in self._loaded.values():
+            if loaded.cache is not None:
+                loaded.cache.save()
+        self._contexts.clear()
+        self._loaded.clear()
+        self._runtime = None
+
+    def _command(self, more: str = "") -> str:
+        words = f"python -m export.engine {shlex.quote(str(self._package.path))} --target {self._library.target}"
+        return f"`{words}{more}`"
+
+    def _usable(self, stage: Stage) -> list[Engine]:
+        """The stage's engines that fit this machine, newest first."""
+        usable, reasons = [], []
+        for entry in EngineCache(self._package.path).entries():
+            key = entry.key
+            if (key.get("stage"), key.get("target")) != (stage.name, self._library.target):
+                continue
+            reason = misfit(entry, self._package, self._library.gpu, {self._library.target: self._library.version})
+            if not reason and dict(key.get("flags") or {}).get("stripped"):
+                reason = "built with --stripped, and the runtime does not put weights in"
+            if not reason and (PLAN not in entry.files or not entry.intact):
+                reason = "its engine.json was changed after the build"
+            if reason:
+                reasons.append(f"{entry.path.name}: {reason}")
+            else:
+                usable.append(entry)
+        if not usable:
+            found = f" ({'; '.join(reasons[:3])})" if reasons else ""
+            raise EngineError(
+                f"{self._package.path}: no {self._library.target} engine of {stage.name} for this machine{found}; "
+                f"build it: {self._command()}."
+            )
+        return usable
+
+    def _choose(self, stage: Stage, shapes: Shapes) -> Engine:
+        """The engine that covers the shapes, of several the one with the smallest range: it is tuned most closely."""
+        covering = [entry for entry in self._entries[stage.name] if _covers(entry, shapes)]
+        if covering:
+            return min(covering, key=_range)
+        batch, width, height = photo_of(stage, shapes)
+        there = ", ".join(covered(stage, entry) for entry in self._entries[stage.name])
+        more = f" --max-size {width}x{height}" + (f" --batch {batch}" if batch > 1 else "")
+        raise InputError(
+            f"no {self._library.target} engine of {stage.name} takes a batch of {batch} photo(s) of {width}x{height} "
+            f"(padded); the engines here take {there}. Build one that does: {self._command(more)}."
+        )
+
+    def _load(self, stage: Stage, entry: Engine) -> LoadedEngine:
+        loaded = self._loaded.get(str(entry.path))
+        if loaded is None:
+            assert self._runtime is not None
+            engine = self._runtime.deserialize_cuda_engine(entry.read(PLAN))
+            if engine is None:
+                raise self._library.failure(f"cannot load {entry.path / PLAN}", entry.rebuild)
+            self._check_tensors(stage, entry, engine)
+            cache = None
+            if self._library.rtx:
+                config: Any = engine.create_runtime_config()
+                cache = RuntimeCache(entry.path, entry.files[PLAN][0], config.create_runtime_cache())
+            loaded = self._loaded[str(entry.path)] = LoadedEngine(entry, engine, cache)
+        return loaded
+
+    def _check_tensors(self, stage: Stage, entry: Engine, engine: trt.ICudaEngine) -> None:
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        found = {name: (engine.get_tensor_dtype(name).name, engine.get_tensor_location(name).name) for name in names}
+        wanted = {name: (_DTYPES[spec.dtype], "DEVICE") for name, spec in stage.tensors.items()}
+        if found != wanted:
+            different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+            raise EngineError(
+                f"{entry.path / PLAN}: its tensor {different[0]} is {found.get(different[0], 'not there')}; the "
+                f"package's {stage.name} has {wanted.get(different[0], 'none of that name')} (foreign). {entry.rebuild}"
+            )
+
+    def _make_context(self, stage: Stage, loaded: LoadedEngine, shapes: Shapes) -> Context:
+        library, engine = self._library.trt, loaded.engine
+        strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
+        if loaded.cache is not None:
+            config: Any = engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            # a graph keeps the kernels it was captured with: the shape's own have to be there by then
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                library.DynamicShapesKernelSpecializationStrategy.EAGER
+            )
+            if not config.set_runtime_cache(loaded.cache.cache):
+                raise self._library.failure("did not take its runtime cache", loaded.entry.rebuild)
+            context = engine.create_execution_context(config)
+        else:
+            context = engine.create_execution_context(strategy)
+        if context is None:
+            raise self._library.failure(f"made no execution context of {stage.name}", _SMALLER)
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise self._library.failure(
+                    f"refused the shape {shape} of {name} of {stage.name}", loaded.entry.rebuild
+                )
+        return Context(stage.name, context, int(context.update_device_memory_size_for_shapes()), self._library)
+
+
+def _covers(entry: Engine, shapes: Shapes) -> bool:
+    for name, (smallest, _, largest) in entry.key["profile"].items():
+        shape = shapes[name]
+        if not all(low <= size <= high for low, size, high in zip(smallest, shape, largest, strict=True)):
+            return False
+    return True
+
+
+def _range(entry: Engine) -> int:
+    return sum(math.prod(largest) - math.prod(smallest) for smallest, _, largest in entry.key["profile"].values())

@@ -1,0 +1,125 @@
+"""The parts of a photo on the GPU: two streams, and one CUDA graph of everything where the library allows it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base import Part, Times
+from .cuda import DeviceMemory, Event, Graph, Stream, capture, elapsed
+from .engines import Context
+
+_SMALLEST = 256  # bytes; several stages need none
+
+
+class Lane:
+    """A stream and the scratch memory that everything on it shares, one piece of work after the other.
+
+    A block lives as long as a job uses it: the job's graph has its address. Jobs of like sizes share one; a job that
+    needs more, or less than half, has its own, so that a large photo's memory goes with the large photo.
+    """
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self._blocks: weakref.WeakSet[DeviceMemory] = weakref.WeakSet()
+
+    def scratch(self, size: int) -> DeviceMemory:
+        size = max(size, _SMALLEST)
+        fitting = [block for block in self._blocks if size <= block.size <= 2 * size]
+        if fitting:
+            return min(fitting, key=lambda block: block.size)
+        block = DeviceMemory(size)
+        self._blocks.add(block)
+        return block
+
+
+class StageCall:
+    """A stage on fixed buffers. Called, it runs on the lane's stream; in a job, where the job puts it."""
+
+    def __init__(self, context: Context, tensors: Mapping[str, Any], addresses: Mapping[str, int], lane: Lane) -> None:
+        self.context = context
+        self._kept = tuple(tensors.values())
+        self._addresses = dict(addresses)
+        self._lane = lane
+        self._scratch: DeviceMemory | None = None
+
+    def enqueue(self, stream: Stream) -> None:
+        self.context.enqueue(self._addresses, stream.number)
+
+    def __call__(self) -> None:
+        self._scratch = self._lane.scratch(self.context.scratch_bytes)
+        self.context.use_scratch(self._scratch.address, self._scratch.size)
+        self.enqueue(self._lane.stream)
+
+
+class TrtJob:
+    """The parts before the last run on the main lane, those aside on the other one beside them; the last waits for
+    both. The first submit runs them one by one and captures them for the submits after it."""
+
+    def __init__(self, parts: Sequence[Part], main: Lane, aside: Lane, uploads: Stream) -> None:
+        self._work: list[tuple[str, StageCall, Lane]] = []
+        for part in parts:
+            assert isinstance(part.call, StageCall)
+            self._work.append((part.name, part.call, aside if part.aside else main))
+        self._main, self._aside, self._uploads = main, aside, uploads
+        self._scratch: dict[Lane, DeviceMemory] = {}
+        for lane in (main, aside):
+            needs = [call.context.scratch_bytes for _, call, where in self._work if where is lane]
+            if needs:
+                self._scratch[lane] = lane.scratch(max(needs))
+        self._use_scratch()
+        self.capturable = all(call.context.capturable(lane.stream.number) for _, call, lane in self._work)
+        self._uploaded, self._fork, self._join = Event(), Event(), Event()
+        self._start, self._end = Event(timed=True), Event(timed=True)
+        marked = () if self.capturable else self._work
+        self._marks = [(Event(timed=True), Event(timed=True)) for _ in marked]
+        self._graph: Graph | None = None
+
+    def submit(self) -> None:
+        main = self._main.stream
+        self._uploaded.record(self._uploads)
+        main.wait(self._uploaded)
+        if self._graph is None:
+            self._use_scratch()
+        self._start.record(main)
+        if self._graph is not None:
+            self._graph.launch(main)
+        else:
+            self._enqueue()
+        self._end.record(main)
+        if self._graph is None and self.capturable:
+            # after a run: the library finishes what a new shape needs in it, and may not do so in a capture
+            with capture(main) as graphs:
+                self._enqueue()
+            self._graph = graphs[0]
+
+    def wait(self) -> Times:
+        self._end.synchronize()
+        if self.capturable:
+            return [("graph", elapsed(self._start, self._end))]
+        return [(name, elapsed(*marks)) for (name, _, _), marks in zip(self._work, self._marks, strict=True)]
+
+    def _use_scratch(self) -> None:
+        """Contexts are shared with other jobs of the same shape, which may have given them another block."""
+        for _, call, lane in self._work:
+            block = self._scratch[lane]
+            call.context.use_scratch(block.address, block.size)
+
+    def _enqueue(self) -> None:
+        before, last = self._main, len(self._work) - 1
+        forked = False
+        for index, (_, call, lane) in enumerate(self._work):
+            if lane is self._aside and before is self._main:
+                self._fork.record(self._main.stream)
+                self._aside.stream.wait(self._fork)
+                forked = True
+            if index == last and forked:
+                self._join.record(self._aside.stream)
+                self._main.stream.wait(self._join)
+            if self._marks:
+                self._marks[index][0].record(lane.stream)
+            call.enqueue(lane.stream)
+            if self._marks:
+                self._marks[index][1].record(lane.stream)
+            before = lane

@@ -1,0 +1,27 @@
+"""TensorRT and TensorRT-RTX, from engines built by ``python -m export.engine PACKAGE --target NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import InputError
+from ...package.reading import Package
+from ..base import Backend
+
+
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
+) -> Backend[Any]:
+    if providers:
+        raise InputError(
+            f"the backend {name} has no providers ({', '.join(providers)}); leave that option out. "
+            "CUDA_VISIBLE_DEVICES chooses the GPU."
+        )
+    from .library import Library
+
+    library = Library(name)  # says what is missing; what comes next needs a driver when it is imported
+
+    from .backend import TensorRTBackend
+
+    return TensorRTBackend(package, library)

@@ -1,0 +1,49 @@
+"""What every command of the project shares: one ``error:`` line and the exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ..errors import DiffLLError
+
+USER_ERROR = 2
+ROOT = __package__.partition(".")[0]
+"""``runtime`` in a checkout, ``diffll`` on a device."""
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a mistake with one ``error:`` line, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message} (see `{self.prog} --help`)")
+        raise SystemExit(USER_ERROR)
+
+
+def fail(message: object) -> None:
+    """Print the one ``error:`` line."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+
+def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command's ``main`` and exit: 0, its own code, 2 for a user's mistake, 130 when interrupted.
+
+    SIGTERM is treated like Ctrl-C, so that half-written files are cleaned up by the ``finally`` clauses.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = command(argv)
+    except DiffLLError as error:
+        fail(error)
+        code = USER_ERROR
+    except BrokenPipeError:  # `... | head`
+        sys.stderr.close()
+        code = 1
+    except KeyboardInterrupt:
+        fail("interrupted; nothing half-written is left behind.")
+        code = INTERRUPTED
+    raise SystemExit(code)

@@ -1,0 +1,184 @@
+"""``python -m runtime`` (installed on a device: ``python -m diffll``): photos in, photos out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DiffLLError, InputError
+from ..names import KINDS
+from .command import ROOT, Parser, fail
+
+if TYPE_CHECKING:
+    from ..enhancer import Enhancer
+    from ..planning.decide import Plan
+
+SOME_FAILED = 1
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    program = f"python -m {ROOT}"
+    parser = Parser(prog=program, description="Brighten dark photos with a DiffLL model package.")
+    parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
+    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, TIFF, WebP or BMP")
+    parser.add_argument(
+        "-o",
+        dest="output",
+        metavar="OUT",
+        help="a file for one photo (its suffix says the format), a folder for several (names and formats are kept)",
+    )
+    parser.add_argument(
+        "--backend",
+        default="onnxruntime",
+        metavar="NAME",
+        help="onnxruntime (default), openvino, ncnn, tensorrt, tensorrt-rtx, auto",
+    )
+    parser.add_argument(
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
+    )
+    parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)",
+    )
+    parser.add_argument(
+        "--plan",
+        choices=KINDS,
+        metavar="NAME",
+        help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace photos that are already there")
+    parser.add_argument("--before-after", action="store_true", help="write the dark and the bright photo side by side")
+    parser.add_argument("--self-test", action="store_true", help="run the package's golden sample on this machine")
+    args = parser.parse_args(argv)
+    if not args.photos and not args.self_test:
+        parser.error("no PHOTO was given")
+    if args.photos and args.output is None:
+        parser.error("-o OUT is missing: a file for one photo, a folder for several")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+
+    from ..enhancer import Enhancer
+    from ..sampler import check_steps
+
+    pairs = plan_outputs(args.photos, args.output) if args.photos else []
+    with Enhancer.open(
+        args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory
+    ) as enhancer:
+        if enhancer.backend.why:
+            print(enhancer.backend.why, file=sys.stderr)
+        if args.self_test:
+            worst = enhancer.self_test()
+            print(f"self-test passed: at most {worst} grey level(s) from the golden sample ({enhancer.backend.name})")
+        manifest = enhancer.manifest  # a mistake is told before the first photo
+        steps = manifest.num_inference_steps if args.steps is None else args.steps
+        check_steps(manifest.num_train_timesteps, steps, args.sampler)
+        return enhance_all(enhancer, pairs, args)
+
+
+def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]:
+    """(photo, where its result goes) of every photo. Makes the output folder. Raises InputError."""
+    from ..photo import SUFFIXES
+
+    target = Path(output)
+    folder = len(photos) > 1 or target.is_dir() or output.endswith(("/", "\\"))
+    if not folder:
+        return [(photos[0], target)]
+    if target.suffix.lower() in SUFFIXES and not target.is_dir():
+        raise InputError(f"{output}: {len(photos)} photos cannot go into one file; give a folder.")
+    names: dict[str, Path] = {}
+    for photo in photos:
+        other = names.setdefault(photo.name.casefold(), photo)
+        if other is not photo:
+            raise InputError(f"{other} and {photo} would both become {target / photo.name}; use two folders.")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot make this folder ({error.strerror}); choose another -o.") from error
+    return [(photo, target / photo.name) for photo in photos]
+
+
+def enhance_all(enhancer: Enhancer, pairs: Sequence[tuple[Path, Path]], args: argparse.Namespace) -> int:
+    """Enhance every photo; one that cannot be done does not stop the others."""
+    failed: list[Path] = []
+    bar = Bar(len(pairs))
+    for done, (source, target) in enumerate(pairs):
+        bar.show(done, source.name)
+        try:
+            enhance_file(enhancer, source, target, args)
+        except DiffLLError as error:
+            if len(pairs) == 1:
+                raise
+            bar.clear()
+            fail(error)
+            failed.append(source)
+    bar.clear()
+    if failed:
+        print(f"{len(failed)} of {len(pairs)} photos failed:", *failed, sep="\n  ", file=sys.stderr)
+        return SOME_FAILED
+    return 0
+
+
+def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.Namespace) -> None:
+    """Read, brighten and write one photo. Raises DiffLLError; nothing half-written is left."""
+    import numpy as np
+
+    from ..photo import check_destination, read_photo, write_photo
+
+    check_destination(target, source=source, overwrite=args.overwrite)
+
+    def plan(width: int, height: int, depth: int) -> Plan:
+        dtype = np.uint16 if depth == 16 else np.uint8
+        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, beside=args.before_after, kind=args.plan)
+
+    photo = read_photo(source, check=plan)
+    height, width = photo.pixels.shape[:2]
+    chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
+    pixels = enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed, plan=chosen)
+    if enhancer.why:
+        print(f"{source}: {enhancer.why}", file=sys.stderr)
+    bright = photo.with_pixels(pixels)
+    if args.before_after:
+        alpha = None if photo.alpha is None else np.hstack((photo.alpha, photo.alpha))
+        bright = bright.with_pixels(np.hstack((photo.pixels, bright.pixels)), alpha)
+    del photo, pixels  # their memory is for what the file takes
+    write_photo(target, bright, overwrite=args.overwrite)
+
+
+class Bar:
+    """A progress bar over photos, on stderr, when that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._started = total, time.perf_counter()
+        self._on = sys.stderr.isatty()
+
+    def show(self, done: int, name: str) -> None:
+        if not self._on:
+            return
+        filled = 24 * done // self._total
+        each = f", {(time.perf_counter() - self._started) / done:.1f} s a photo" if done else ""
+        sys.stderr.write(f"\r\x1b[2K[{'#' * filled}{'.' * (24 - filled)}] {done}/{self._total}{each}  {name}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._on:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()

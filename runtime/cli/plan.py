@@ -1,0 +1,77 @@
+"""``python -m runtime.plan``: how a photo of a size would be run here, and what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DiffLLError, InputError
+from ..names import KINDS
+from .command import ROOT, Parser
+
+if TYPE_CHECKING:
+    from ..planning.decide import Plan
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog=f"python -m {ROOT}.plan",
+        description="Say how a photo would be run within a memory budget, and what it would cost.",
+    )
+    parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
+    parser.add_argument("size", metavar="WxH", help="of the photo, in pixels")
+    parser.add_argument(
+        "--max-memory", metavar="SIZE", help="such as 2GiB or 512MiB (default: what is free, less a margin)"
+    )
+    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help="default: onnxruntime")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: 10)")
+    parser.add_argument(
+        "--plan", choices=KINDS, metavar="NAME", help="whole, strips or tiles; default: as memory asks for"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    match = re.fullmatch(r"([0-9]{1,7})[xX]([0-9]{1,7})", args.size)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise InputError(f"{args.size!r} is no size; write WIDTHxHEIGHT in pixels, such as 1920x1080.")
+
+    from ..enhancer import Enhancer
+    from ..running.speed import speeds
+
+    with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
+        plan = enhancer.plan(int(match[1]), int(match[2]), steps=args.steps, kind=args.plan)
+        try:
+            speed = speeds(enhancer.backend, enhancer.package)
+        except DiffLLError as error:  # engines of one size, say
+            print(f"no time is told, as a probe of 512x512 could not be run: {error}", file=sys.stderr)
+            speed = {"denoiser": math.nan, "rest": math.nan}
+        show(plan, speed)
+    return 0
+
+
+def show(plan: Plan, speed: dict[str, float]) -> None:
+    """speed: FLOP a second, of the denoiser and of the rest, measured here; NaN where that was not possible."""
+    print(plan)
+    print("| stage | runs | GFLOP a photo | memory while it runs (MiB) | seconds |")
+    print("|---|---|---|---|---|")
+    seconds = plan.stage_seconds(speed)
+    for stage, flop in plan.stage_flop.items():
+        runs = plan.steps if stage == "denoiser" else 1
+        memory = plan.stage_bytes[stage] / 2**20
+        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {_told(seconds[stage])} |")
+    print(f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB")
+    if not math.isnan(speed["rest"]):
+        print(
+            f"about {sum(seconds.values()):,.1f} s by a probe of this machine "
+            f"({speed['denoiser'] / 1e9:,.0f} GFLOP/s in the denoiser, {speed['rest'] / 1e9:,.0f} in the rest)"
+        )
+
+
+def _told(seconds: float) -> str:
+    return "?" if math.isnan(seconds) else f"{seconds:,.1f}"

@@ -1,0 +1,1 @@
+"""Engines built on this machine: the cache, and which of them fit."""

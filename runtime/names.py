@@ -1,0 +1,30 @@
+"""Names that several rooms repeat. It imports nothing of ours and no numpy: commands answer ``--help`` from here."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__version__ = "0.1.0"
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DType = Literal["float32", "float16", "bfloat16", "int32"]
+DTYPES: tuple[str, ...] = get_args(DType)
+
+Kind = Literal["whole", "strips", "tiles"]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""How a plan runs a photo."""
+
+SamplerName = Literal["ddim", "dpmpp-2m"]
+SAMPLERS: tuple[str, ...] = get_args(SamplerName)
+
+BackendName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "auto"]
+BACKENDS: tuple[str, ...] = get_args(BackendName)
+CANDIDATES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "openvino", "ncnn")
+"""What ``auto`` chooses from."""
+Target = Literal["tensorrt", "tensorrt-rtx", "ncnn", "openvino"]
+TARGETS: tuple[str, ...] = get_args(Target)
+"""Backends that run engines built by ``export.engine``."""
+
+LOOP = "denoiser"
+"""The stage that the sampling loop runs at every step."""

@@ -1,0 +1,1 @@
+"""The model package: read, checked, written."""

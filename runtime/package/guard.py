@@ -1,0 +1,58 @@
+"""What a stranger's ONNX graph may hold, read from its bytes without the onnx library.
+
+Our graphs are one file each, with weights inside and standard operators. External data could name any file of this
+machine, a custom operator domain is an invitation to load a library: both are refused before an engine sees them.
+"""
+
+from __future__ import annotations
+
+from ..errors import PackageError
+from .protobuf import fields
+
+# Field numbers of onnx.proto3, per message: which fields hold messages worth walking into.
+_CHILDREN = {
+    "Model": {7: "Graph", 8: "OperatorSet", 20: "TrainingInfo", 25: "Function"},
+    "TrainingInfo": {1: "Graph", 2: "Graph"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Function": {7: "Node", 9: "OperatorSet", 11: "Attribute"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {},
+    "OperatorSet": {},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of Tensor
+_DOMAIN = {"Node": 7, "OperatorSet": 1, "Function": 10}
+_STANDARD_DOMAINS = {b"", b"ai.onnx"}
+_DEPTH_LIMIT = 32
+_ORT_MAGIC = b"ORTM"  # at byte 4: onnxruntime then reads its own format, whatever else the bytes are
+
+
+def check_graph(content: bytes, where: str) -> None:
+    """Raise PackageError if ``content`` is no ONNX model, uses external data or a non-standard operator domain."""
+    if content[4:8] == _ORT_MAGIC:
+        raise PackageError(f"{where}: onnxruntime's own format and no ONNX graph; do not use this package.")
+    try:
+        if not any(field == 7 and isinstance(value, memoryview) for field, value in fields(memoryview(content))):
+            raise ValueError("no graph in it")
+        _walk(memoryview(content), "Model", where, 0)
+    except (IndexError, ValueError) as error:
+        if isinstance(error, PackageError):
+            raise
+        raise PackageError(f"{where}: not an ONNX graph ({error}); copy or build the package again.") from error
+
+
+def _walk(content: memoryview, message: str, where: str, depth: int) -> None:
+    if depth > _DEPTH_LIMIT:
+        raise ValueError("nested too deeply")
+    children, domain = _CHILDREN[message], _DOMAIN.get(message)
+    for field, value in fields(content):
+        if message == "Tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
+            raise PackageError(f"{where}: it refers to weights in another file; do not use this package.")
+        if field == domain and isinstance(value, memoryview) and bytes(value) not in _STANDARD_DOMAINS:
+            raise PackageError(
+                f"{where}: it uses the operator domain {bytes(value[:40])!r}, and only ONNX's own is known; "
+                "do not use this package."
+            )
+        if field in children and isinstance(value, memoryview):
+            _walk(value, children[field], where, depth + 1)

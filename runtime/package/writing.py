@@ -1,0 +1,64 @@
+"""Writing a package: whole in its place, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from ..errors import InputError
+from .manifest import MANIFEST
+
+
+def check_destination(output: Path, overwrite: bool) -> None:
+    """Refuse, before any work, a place where the package cannot go. Raises InputError."""
+    if not os.path.lexists(output):
+        parent = next(folder for folder in output.absolute().parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise InputError(f"{output}: {parent} is not a folder that can be written; choose another -o.")
+    elif not (output / MANIFEST).is_file():
+        raise InputError(f"{output}: exists and is no package; nothing was touched. Choose another -o.")
+    elif not overwrite:
+        raise InputError(f"{output}: a package is already there; give --overwrite to replace it, or another -o.")
+
+
+@contextmanager
+def package_folder(output: Path, overwrite: bool) -> Iterator[Path]:
+    """An empty folder beside ``output`` to write a package into; it takes that name when the block ends.
+
+    Where the block raises, the folder goes and ``output`` stays as it was. Raises InputError (a full disk too).
+    """
+    check_destination(output, overwrite)
+    work = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        work.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
+        yield work
+        _put_in_place(work, output, overwrite)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{output}: cannot write the package ({reason}); free space or choose another -o.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def file_entries(folder: Path, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """name -> (sha256, bytes) of files in ``folder``: the manifest's ``files``."""
+    entries = {}
+    for name in names:
+        content = (folder / name).read_bytes()
+        entries[name] = (sha256(content).hexdigest(), len(content))
+    return entries
+
+
+def _put_in_place(work: Path, output: Path, overwrite: bool) -> None:
+    if not overwrite or not output.exists():
+        os.rename(work, output)  # fails if somebody else made a package there meanwhile
+        return
+    old = work.with_suffix(".old")
+    os.rename(output, old)
+    os.rename(work, output)
+    shutil.rmtree(old, ignore_errors=True)

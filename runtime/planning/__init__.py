@@ -1,0 +1,1 @@
+"""How a photo is run within memory: pure functions, no engine."""

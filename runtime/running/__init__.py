@@ -1,0 +1,1 @@
+"""What runs a photo: the loop, strips, tiles, streams, and which engine."""

@@ -1,0 +1,89 @@
+"""What a caller gives: photos, noise and a plan, checked and brought into one form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..image import Pixels
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+    from ..planning.decide import Plan
+
+
+def is_single(photo: Any) -> bool:
+    return isinstance(photo, np.ndarray) and photo.ndim == 3
+
+
+def as_batch(photo: Any) -> Pixels:
+    """(B, H, W, 3) from what the caller gave, or InputError."""
+    if isinstance(photo, (list, tuple)):
+        if not photo:
+            raise InputError("the batch holds no photo; give at least one.")
+        for one in photo:
+            check_photo(one, (3,))
+        sizes = {(one.shape, one.dtype) for one in photo}
+        if len(sizes) > 1:
+            shapes = ", ".join(sorted({f"{one.shape} {one.dtype}" for one in photo})[:4])
+            raise InputError(f"the photos of a batch differ ({shapes}); enhance photos of other sizes one by one.")
+        stacked: Pixels = np.stack(photo)
+        return stacked
+    check_photo(photo, (3, 4))
+    batch: Pixels = photo[None] if photo.ndim == 3 else photo
+    return batch
+
+
+def check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
+    good = isinstance(photo, np.ndarray) and photo.dtype in (np.uint8, np.uint16) and photo.ndim in ranks
+    if not good or photo.shape[-1] != 3 or 0 in photo.shape:
+        raise InputError(
+            f"the photo is {describe(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
+            "or a batch (batch, height, width, 3)."
+        )
+
+
+def describe(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
+def make_noise(
+    noise: Any, seed: int | None, batch: int, shape: tuple[int, int, int], photo: str, *, alone: bool
+) -> NDArray[np.float32]:
+    """x_T, (batch, *shape) float32: ``noise``, checked, or the field of ``seed`` for every photo of the batch.
+
+    photo: its size, for errors. alone: a single photo, whose noise has no batch axis. Raises InputError.
+    """
+    if noise is None:
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise InputError(f"seed is {seed!r}; a whole number from 0 up wanted.")
+        field = np.random.default_rng(0 if seed is None else int(seed)).standard_normal(shape, np.float32)
+        return np.ascontiguousarray(np.broadcast_to(field, (batch, *shape)))
+    if seed is not None:
+        raise InputError("both seed and noise were given; give one of them.")
+    allowed = [shape] if alone else [shape, (batch, *shape)]
+    if not isinstance(noise, np.ndarray) or noise.dtype != np.float32 or noise.shape not in allowed:
+        raise InputError(
+            f"noise is {describe(noise)}; for a {photo} photo it is float32 of shape {' or '.join(map(str, allowed))}."
+        )
+    if not np.isfinite(noise).all():
+        raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
+    return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
+
+
+def check_plan(plan: Plan, photos: Pixels, backend: Backend[Any]) -> None:
+    """InputError where ``plan`` is not of these photos (B, H, W, 3), or of another backend."""
+    batch, height, width, _ = photos.shape
+    if (plan.height, plan.width) != (height, width):
+        raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
+    if plan.depth != photos.itemsize or (plan.kind == "whole" and plan.batch != batch):
+        raise InputError(
+            f"the plan is of {plan.batch} photo(s) with {8 * plan.depth} bits, given are {batch} with "
+            f"{8 * photos.itemsize}; ask for one with batch= and dtype=."
+        )
+    traits = backend.traits
+    if (plan.key_stride > 1 and not traits.key_stride) or (plan.lean and traits.live_lean is None):
+        raise InputError(f"the plan {plan} is not for the backend {backend.name}; ask this enhancer for one.")

@@ -1,0 +1,65 @@
+"""``auto``: open every backend that is here, time each on a small photo, keep the fastest and say why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..backends import open_backend as open_named
+from ..backends.base import Backend
+from ..errors import BackendUnavailableError, DiffLLError, InputError
+from ..image import padded_size
+from ..names import CANDIDATES
+from ..package.reading import Package
+from .speed import one_step
+
+_PROBE_SIDE = 256  # pixels, before padding: large enough that the convolutions count
+_log = logging.getLogger(__name__)
+
+
+def open_backend(
+    name: str, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False
+) -> Backend[Any]:
+    """The backend ``name``; for ``auto`` the backend that ran one step on a small photo fastest, of those that open
+    ``package`` here.
+
+    What was tried, and how it went, is logged once (INFO) and kept in the backend's ``why``.
+    Raises BackendUnavailableError when none opens it.
+    """
+    if name != "auto":
+        return open_named(name, package, providers, low_memory=low_memory)
+    if providers is not None:
+        raise InputError("providers= names a backend's own devices; ask for that backend instead of auto.")
+    seconds: dict[str, float] = {}
+    failures: dict[str, str] = {}
+    kept: Backend[Any] | None = None
+    for candidate in CANDIDATES:
+        try:
+            backend = open_named(candidate, package, None, low_memory=low_memory)
+            elapsed = _probe(backend, package)
+        except DiffLLError as error:
+            failures[candidate] = str(error)
+            _log.info("auto leaves out %s: %s", candidate, error)
+            continue
+        slower: Backend[Any] | None = backend
+        if kept is None or elapsed < min(seconds.values()):
+            slower, kept = kept, backend
+        seconds[candidate] = elapsed
+        if slower is not None:
+            slower.close()
+    if kept is None:
+        tried = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise BackendUnavailableError(f"no backend opens {package.path} on this machine. {tried}")
+    times = ", ".join(f"{name} {1000 * one:.0f} ms" for name, one in sorted(seconds.items(), key=lambda item: item[1]))
+    absent = f"; not usable: {', '.join(failures)}" if failures else ""
+    why = f"auto: {kept.name} is the fastest here ({_PROBE_SIDE}x{_PROBE_SIDE}, one step: {times}{absent})"
+    kept.why = why
+    _log.info(why)
+    return kept
+
+
+def _probe(backend: Backend[Any], package: Package) -> float:
+    """Seconds of one photo with one step."""
+    side = padded_size(_PROBE_SIDE, package.manifest.pad_multiple)
+    return sum(one_step(backend, package, side).values()) / 1000

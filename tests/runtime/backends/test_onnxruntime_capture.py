@@ -1,0 +1,142 @@
+"""Sessions of known shapes, as for onnxruntime's NVIDIA providers, here with the CPU provider in their place: it
+captures nothing, all else is the same."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from runtime import EngineError, Enhancer
+from runtime.backends.onnxruntime import session as onnxruntime_
+from runtime.backends.onnxruntime.capture import CAPTURES
+from runtime.package.reading import Package
+
+CAPTURED = {"CPUExecutionProvider": {}}
+CONTROL_FLOW, SHAPES = {"If", "Loop", "Scan"}, {"Shape", "Size", "ConstantOfShape", "Range", "NonZero"}
+
+
+def photo(height: int = 47, width: int = 65) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 60, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    monkeypatch.setattr(onnxruntime_, "CAPTURES", CAPTURED)
+
+
+@pytest.fixture
+def refused(captured, monkeypatch):
+    """refused(stage, words): that stage's graph cannot be captured, in onnxruntime's words."""
+
+    def refuse(stage: str, words: str) -> None:
+        real = ort.InferenceSession
+        names = {"denoiser": "x_t", "dwt": "image"}
+
+        def session(graph, options, *, providers, enable_fallback):
+            opened = real(graph, options, providers=providers, enable_fallback=enable_fallback)
+            if isinstance(providers[0], tuple) and names[stage] in [node.name for node in opened.get_inputs()]:
+                raise RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL : {words}")
+            return opened
+
+        monkeypatch.setattr(onnxruntime_.ort, "InferenceSession", session)
+
+    return refuse
+
+
+def sessions(enhancer: Enhancer) -> dict[str, int]:
+    gc.collect()
+    return Counter(key[0] for key in enhancer.backend._fixed._sessions)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (47, 65), (96, 64)])
+def test_with_every_dimension_known_nothing_is_left_that_cannot_be_captured(bundled_package, tmp_path, size):
+    """Shape arithmetic stays on the CPU, control flow is refused: either would keep onnxruntime from capturing."""
+    package = Package.open(bundled_package)
+    rows, columns = (-(-side // 32) * 32 for side in size)
+    before = {node.op_type for node in onnx.load_from_string(package.read("denoiser.onnx")).graph.node}
+    assert {"If", "Shape"} <= before
+    for stage in package.manifest.stages:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(tmp_path / stage.file)
+        for spec in stage.tensors.values():
+            for symbol, number in zip(spec.shape, spec.resolve(1, rows, columns), strict=True):
+                if isinstance(symbol, str):
+                    options.add_free_dimension_override_by_name(symbol, number)
+        ort.InferenceSession(package.read(stage.file), options, providers=["CPUExecutionProvider"])
+        left = {node.op_type for node in onnx.load(tmp_path / stage.file).graph.node}
+        assert not left & (CONTROL_FLOW | SHAPES), stage.name
+
+
+def test_the_same_picture(tiny_package, captured):
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        assert not sessions(enhancer), "a session of unknown shape was kept"
+        found = [enhancer(photo(*size), steps=steps) for size in ((33, 1), (47, 65)) for steps in (1, 4)]
+        found.append(enhancer(photo(), sampler="dpmpp-2m", steps=7))
+        again = enhancer(photo(), sampler="dpmpp-2m", steps=7)
+        assert not enhancer.backend.why
+    np.testing.assert_array_equal(found[-1], again)
+    onnxruntime_.CAPTURES = CAPTURES  # put back by the fixture
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        expected = [enhancer(photo(*size), steps=steps) for size in ((33, 1), (47, 65)) for steps in (1, 4)]
+        expected.append(enhancer(photo(), sampler="dpmpp-2m", steps=7))
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_sessions_live_as_long_as_the_buffers_of_their_shape(tiny_package, captured):
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        for width in (32, 64, 96, 128, 32, 64):
+            enhancer(photo(32, width), steps=1)
+            kept = sessions(enhancer)
+            assert set(kept.values()) == {len(enhancer._programs)}, kept
+        assert len(enhancer._programs) == 2
+        enhancer._drop_buffers()
+        assert not sessions(enhancer)
+
+
+def test_buffers_that_come_again_get_the_graph_captured_on_them(tiny_package, captured):
+    """A session keeps every graph that it captured: more than there are sets of buffers would be memory that grows."""
+    counts = (1, 2, 4, 5, 8, 10)  # more than jobs are kept
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        for _ in range(3):
+            for steps in counts:
+                enhancer(photo(), steps=steps)
+        (denoiser,) = [one for key, one in enhancer.backend._fixed._sessions.items() if key[0] == "denoiser"]
+        ids = [int(options.get_run_config_entry("gpu_graph_id")) for options in denoiser._graphs.values()]
+        assert sorted(ids) == list(range(1, sum(counts) + 1))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This session cannot use the graph capture feature as requested by the user as the model has control flow",
+        "This session cannot use the CUDA Graph feature as requested by the user  as the model has control flow",
+    ],
+)
+def test_a_graph_that_cannot_be_captured_runs_and_says_so(tiny_package, refused, words):
+    refused("denoiser", words)
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        found = enhancer(photo(), steps=2)
+        why = enhancer.backend.why
+        enhancer(photo(32, 32), steps=2)
+        assert enhancer.backend.why == why
+    assert why.startswith("no CUDA graph of denoiser (batch 1, height/4 12, width/4 18): ")
+    assert why.endswith(" ".join(words.split()))
+    onnxruntime_.CAPTURES = CAPTURES
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        assert np.abs(found.astype(int) - enhancer(photo(), steps=2)).max() <= 1
+
+
+def test_another_failure_is_an_error(tiny_package, refused):
+    refused("dwt", "CUDA failure 35: CUDA driver version is insufficient")
+    with (
+        Enhancer.open(tiny_package, backend="onnxruntime") as enhancer,
+        pytest.raises(EngineError, match=r"dwt\.onnx: onnxruntime .* cannot load it .*driver version"),
+    ):
+        enhancer(photo(), steps=1)

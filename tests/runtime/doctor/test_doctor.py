@@ -1,0 +1,305 @@
+"""The doctor: a real run on this machine, and the faults that it is there for, made for real where they can be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.doctor import __main__ as doctor
+from runtime.doctor import probes as doctor_checks
+from runtime.engines.cache import EngineCache, EngineKey
+from runtime.engines.fit import gpu_fits
+from runtime.machine.gpu import Gpu
+from runtime.package.manifest import Manifest, Stage
+from runtime.package.reading import Package
+
+ROOT = Path(__file__).parent.parent.parent
+RTX = Gpu("NVIDIA GeForce RTX 4090", "8.9", False, "12.8")
+FAKE_ONNXRUNTIME = """
+import os, time
+__version__ = "1.30.0"
+def get_available_providers():
+    return ["CrashExecutionProvider", "HangExecutionProvider", "FallsExecutionProvider", "WrongExecutionProvider"]
+class SessionOptions:
+    def add_session_config_entry(self, *entry): pass
+class InferenceSession:
+    def __init__(self, graph, options, providers):
+        self.providers = providers
+        if providers[0].startswith("Crash"):
+            os.abort()
+        if providers[0].startswith("Hang"):
+            time.sleep(60)
+        if providers[0].startswith("Falls"):
+            os.write(2, b"Failed to load: libcublasLt.so.13: cannot open shared object file: No such file")
+            self.providers = ["CPUExecutionProvider"]
+    def get_providers(self):
+        return self.providers
+    def run(self, names, feeds):
+        return [feeds["x"][:, :1]]
+"""
+
+
+@pytest.fixture
+def no_backends(monkeypatch):
+    monkeypatch.setattr(doctor_checks, "check_backends", lambda gpu, wheels: [])
+
+
+def by_name(report) -> dict[str, dict]:
+    return {check["name"]: check for check in report["checks"]}
+
+
+def install(folder: Path, name: str, version: str) -> None:
+    """Put a distribution's metadata on a folder of sys.path, as pip would."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_here_as_json():
+    command = [sys.executable, "-m", "runtime.doctor", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    report = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert done.returncode == (0 if report["ok"] else 1)
+    assert set(report) == {"ok", "summary", "version", "machine", "gpu", "libraries", "checks"}
+    assert set(report["machine"]) == {
+        "platform", "python", "jetson", "processor", "features", "features_missing", "usable_cores", "memory_mib"
+    }  # fmt: skip
+    for check in report["checks"]:
+        assert set(check) == {"section", "name", "verdict", "detail", "fix", "version"}
+        assert check["verdict"] in ("ok", "absent", "problem")
+        assert check["fix"] or check["verdict"] != "problem"
+    cpu = by_name(report)["onnxruntime CPUExecutionProvider"]
+    assert (cpu["verdict"], cpu["version"]) == ("ok", report["libraries"]["onnxruntime"])
+    assert "ran the test graph" in cpu["detail"]
+
+
+def test_the_graph_is_what_its_comment_says():
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    def tensor(name: str, shape: list[int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+        "g",
+        [tensor("x", [1, 2, 8, 8])],
+        [tensor("y", [1, 1, 8, 8])],
+        [numpy_helper.from_array(doctor_checks.conv_weights(), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    kept = onnx.load_from_string(doctor_checks.CONV_GRAPH)
+    onnx.checker.check_model(kept, full_check=True)
+    assert kept == model
+    output = ReferenceEvaluator(kept).run(None, {"x": doctor_checks.conv_input()})[0]
+    np.testing.assert_allclose(doctor_checks.conv_expected(), output, atol=1e-6)
+
+
+def test_providers_that_crash_hang_fall_back_or_compute_wrong(tmp_path, monkeypatch):
+    (tmp_path / "onnxruntime.py").write_text(FAKE_ONNXRUNTIME)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(doctor_checks, "TIMEOUT_S", 2.0)
+    checks = list(doctor_checks.check_onnxruntime(None, {"onnxruntime": "1.30.0"}))
+    assert [check.verdict for check in checks] == ["problem"] * 4
+    assert [check.version for check in checks] == ["1.30.0"] * 4
+    assert all("pip install" in check.fix for check in checks)
+    crash, hang, falls, wrong = (check.detail for check in checks)
+    assert "crashes the process (SIGABRT)" in crash
+    assert "hangs: no answer in 2 s" in hang
+    assert "falls back to CPUExecutionProvider (libcublasLt.so.13 is not found)" in falls
+    assert "wrong result" in wrong
+
+
+def test_a_broken_library_is_a_problem_and_a_missing_one_is_not(tmp_path, monkeypatch):
+    (tmp_path / "openvino.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check = doctor_checks.check_openvino()
+    assert (check.verdict, check.fix) == ("problem", "pip install --force-reinstall openvino")
+    assert "libtbb.so.12" in check.detail
+    monkeypatch.setattr(doctor_checks, "installed", lambda module: False)
+    (check,) = doctor_checks.check_ncnn()
+    assert (check.verdict, check.detail, check.fix) == ("absent", "not installed", "pip install ncnn")
+
+
+def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeypatch):
+    pytest.importorskip("ncnn")
+    check, *others = doctor_checks.check_ncnn()
+    assert (check.name, check.verdict) == ("ncnn", "ok")
+    assert "ran the test graph (at most 0 off)" in check.detail
+    assert all(other.name.startswith("ncnn vulkan") and other.verdict in ("ok", "absent") for other in others)
+    answers = {(): {"version": "1", "worst": 0.0}, ("0",): {"version": "1", "worst": 0.0, "name": "Mali"}}
+
+    def probe(kind, *arguments):
+        if kind == "vulkan":
+            return {"devices": 2}
+        if arguments not in answers:
+            raise doctor_checks.ProbeError("crashes the process (SIGSEGV)")
+        return answers[arguments]
+
+    monkeypatch.setattr(doctor_checks, "run_probe", probe)
+    assert [(one.name, one.verdict) for one in doctor_checks.check_ncnn()] == [
+        ("ncnn", "ok"),
+        ("ncnn vulkan:0", "ok"),
+        ("ncnn vulkan:1", "problem"),
+    ]
+
+
+def test_a_wrong_result_of_ncnn_is_told(monkeypatch):
+    pytest.importorskip("ncnn")
+    monkeypatch.setattr(doctor_checks, "conv_weights", lambda: -np.ones((1, 2, 3, 3), np.float32))
+    expected = doctor_checks.conv_expected()
+    monkeypatch.setattr(doctor_checks, "conv_expected", lambda: -expected)
+    with pytest.raises(ValueError, match="wrong result"):
+        doctor_checks._probe_ncnn()
+
+
+def test_two_onnxruntime_wheels_at_once(tmp_path, monkeypatch, capsys, no_backends):
+    install(tmp_path, "onnxruntime-gpu", "1.26.0")
+    install(tmp_path, "onnxruntime", "1.26.0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("runtime.machine.gpu.current_gpu", lambda: None)
+    assert doctor.main([]) == 1
+    out = capsys.readouterr().out
+    assert "PROBLEM  onnxruntime" in out
+    assert "onnxruntime 1.26.0, onnxruntime-gpu 1.26.0: they overwrite each other" in out
+    line = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --force-reinstall onnxruntime==1.26.0"
+    assert f"-> {line}\n" in out
+    assert out.splitlines()[-1].startswith("2 problems")  # and no backend runs
+
+
+@pytest.mark.parametrize(
+    ("wheel", "driver", "verdict"),
+    [("1.31.1", "12.8", "problem"), ("1.26.0", "12.8", "ok"), ("1.26.0", "13.0", "ok"), ("1.27.0", "13.0", "ok")],
+)
+def test_the_cuda_of_wheel_and_driver(wheel, driver, verdict):
+    gpu = Gpu(RTX.name, "8.9", False, driver)
+    _, cuda = doctor.check_gpu(gpu, {"onnxruntime-gpu": wheel})
+    assert cuda.verdict == verdict
+    assert cuda.fix == ('pip install "onnxruntime-gpu[cuda,cudnn]<1.27"' if verdict == "problem" else "")
+    assert driver in cuda.detail
+
+
+@pytest.mark.parametrize(
+    ("built_for", "fits"),
+    [
+        ("NVIDIA GeForce RTX 4090, 8.9", True),
+        ("NVIDIA H100, 9.0", False),
+        ("every GPU that TensorRT-RTX supports", True),
+        ("Ampere or newer", True),
+        ("compute capability 8.9", True),
+        ("compute capability 9.0", False),
+        ("8.6 8.9", True),
+        ("8.6", False),
+    ],
+)
+def test_which_gpu_an_engine_fits(built_for, fits):
+    assert gpu_fits(built_for, RTX) is fits
+
+
+def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
+    path, versions = tmp_path / "package", {"tensorrt": "10.13.0"}
+    path.mkdir()
+    stages = tuple(Stage(name, f"{name}.onnx", (), ()) for name in ("dwt", "denoiser", "idwt"))
+    files = {stage.file: (stage.name.ljust(64, "0"), 1) for stage in stages}
+    package = Package(path, Manifest("fp32", 1, 2, 1, 1, (0.0,), (1.0,), stages, {}, files, {}))
+    assert [check.verdict for check in doctor.check_engines(package, RTX, versions)] == ["absent"]
+
+    def store(library: str, stage: str = "dwt", command: str = "", gpu: str = f"{RTX.name}, 8.9") -> Path:
+        digest = package.manifest.files[package.manifest.stage(stage).file][0]
+        key = EngineKey(stage, digest, "tensorrt", {"library": library, "gpu": gpu}, {}, {})
+        return EngineCache(path).store(key, {"engine.plan": b"x"}, {"command": command}).path
+
+    command = "python -m export.engine package --target tensorrt --size 640x480"
+    store("tensorrt 10.3.0", command=command)
+    (stale,) = doctor.check_engines(package, RTX, versions)
+    assert (stale.name, stale.verdict, stale.fix) == ("dwt tensorrt", "problem", command)
+    assert "built with tensorrt 10.3.0, installed is 10.13.0" in stale.detail
+
+    store("tensorrt 10.13.0")  # the same engine built again: the old one is only left over
+    verdicts = {check.detail: check.verdict for check in doctor.check_engines(package, RTX, versions)}
+    assert verdicts.pop("fits") == "ok"
+    assert list(verdicts.values()) == ["absent"]
+    assert "ok" not in {check.verdict for check in doctor.check_engines(package, None, versions)}
+
+    store("tensorrt 10.13.0", "idwt", "rm -rf ~; echo", gpu="NVIDIA H100, 9.0")
+    (other,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == "idwt tensorrt")
+    assert "built for NVIDIA H100, 9.0; here is NVIDIA GeForce RTX 4090, 8.9" in other.detail
+    assert other.fix == f"python -m export.engine {path} --target tensorrt"
+
+    not_here = list(doctor.check_engines(package, RTX, {"tensorrt": ""}))
+    assert {check.fix for check in not_here} == {"pip install tensorrt"}
+    damaged = store("tensorrt 10.13.0", "denoiser")
+    (damaged / "engine.json").write_text("{")
+    (found,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == damaged.name)
+    assert (found.verdict, found.fix) == ("problem", f"rm -r {damaged}")
+
+    tensorrt = doctor_checks.Check("backends", "tensorrt", "ok", "loads", version="10.13.0")
+    monkeypatch.setattr(doctor_checks, "check_backends", lambda gpu, wheels: [tensorrt])
+    monkeypatch.setattr("runtime.machine.gpu.current_gpu", lambda: RTX)
+    monkeypatch.setattr(Package, "open", lambda path: package)
+    assert doctor.main([str(path)]) == 1
+    out = capsys.readouterr().out
+    assert f"-> {other.fix}\n" in out
+    assert out.splitlines()[-1] == "2 problems, each with a -> line; ok here: tensorrt"
+
+
+def test_the_photos_that_an_engine_takes_are_named(tiny_package, tmp_path):
+    """With engines of three sizes beside a package, "fits" three times would say nothing."""
+    path = Path(shutil.copytree(tiny_package, tmp_path / "package"))
+    package = Package.open(path)
+    stage = package.manifest.stage("hfrm1")
+
+    def store(profile: dict) -> None:
+        digest = package.manifest.files[stage.file][0]
+        key = EngineKey(stage.name, digest, "tensorrt", {"library": "tensorrt 10.13.0"}, profile, {})
+        EngineCache(path).store(key, {"engine.plan": b"x"}, {})
+
+    shapes = [[1, 9, 4, 8], [1, 9, 24, 48], [2, 9, 24, 48]]
+    store({})
+    store({"details1": [shapes[1]] * 3})
+    store({"details1": shapes})
+    store({"details1": [[1], None, "x"]})
+    checks = doctor.check_engines(package, RTX, {"tensorrt": "10.13.0"})
+    assert sorted(check.detail for check in checks) == [
+        "fits",
+        "fits",
+        "fits (photos of 192x96)",
+        "fits (photos of 32x16 to 192x96, batch up to 2)",
+    ]
+
+
+def test_the_package_is_read_before_anything_is_tried(capsys):
+    from runtime.cli.command import run_command
+
+    with pytest.raises(SystemExit) as end:
+        run_command(doctor.main, ["no-such-package"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: no-such-package: does not exist")
+
+
+def test_processor_features_of_an_arm_board(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU part\t: 0xd42\n\nprocessor\t: 1\n")
+    assert doctor.read_cpuinfo(cpuinfo) == ("", {"fp", "asimd", "asimdhp", "asimddp"})
+    assert doctor.read_cpuinfo(tmp_path / "none") == ("", set())
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import runpy, sys\nsys.argv = ['x', '--help']\n"
+        "try:\n    runpy.run_module('runtime.doctor', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'numpy', 'onnxruntime', 'openvino', 'subprocess', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m runtime.doctor" in done.stdout

@@ -1,0 +1,56 @@
+"""A backend that computes nothing: it shows what the loop asks for, in tests and when a loop's own cost is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import Enhancer
+from runtime.backends.base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from runtime.package.manifest import TensorSpec
+from runtime.package.reading import Package
+
+
+class NullBackend:
+    """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``; a sequence notes
+    its parts in ``sequences``."""
+
+    name = "null"
+    traits = Traits(live=1.0, live_rest=1.0, weights=1.0, live_lean=0.5, key_stride=True)
+    why = ""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, int]]] = []
+        self.sequences: list[list[tuple[str, bool]]] = []
+        self.buffers_made = 0
+        self.closed = False
+
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+        self.buffers_made += 1
+        return np.zeros(shape, spec.dtype)
+
+    def upload(self, buffer: NDArray[Any], array: NDArray[Any]) -> None:
+        np.copyto(buffer, array)
+
+    def download(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        return buffer
+
+    def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True, form: Form = PLAIN) -> Call:
+        addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
+        return lambda: self.calls.append((stage, addresses))
+
+    def sequence(self, parts: Sequence[Part]) -> Job:
+        self.sequences.append([(part.name, part.aside) for part in parts])
+        return in_order(parts)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def open_null(package: Path) -> Enhancer:
+    """An enhancer whose engine computes nothing."""
+    return Enhancer(Package.open(package), NullBackend())
