@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from runtime.planning.decide.windows import Axis
+
+    from runtime.planning.windows import Axis
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import numpy as np
     import torch
-    from runtime.planning.decide.windows import axis
 
     from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
     from runtime.image import padded_size, to_pixels, to_tensor
     from runtime.photo import read_photo
+    from runtime.planning.windows import axis
 
     from .metrics import psnr
 
@@ -104,9 +105,9 @@ def sample(
 ) -> torch.Tensor:
     """x_0 (1, 3, h, w) by DDIM on the windows of the two axes, eps blended at every step."""
     import torch
-    from runtime.planning.decide.windows import grid
 
     from export.model.diffll import schedule
+    from runtime.planning.windows import grid
     from runtime.sampler import make_table
 
     table = make_table(schedule()[1].numpy(), steps)

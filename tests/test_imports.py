@@ -31,7 +31,7 @@ def test_runtime_runs_where_torch_and_onnx_cannot_be_imported(tiny_package, tmp_
     out = tmp_path / "bright.png"
     run_blocked(
         {"torch", "onnx", "onnxscript", "export", "safetensors"},
-        f"from runtime.cli import main\n"
+        f"from runtime.cli.photos import main\n"
         f"assert main([{str(tiny_package)!r}, 'assets/sample.png', '-o', {str(out)!r}, '--steps', '1']) == 0\n"
         f"assert main([{str(tiny_package)!r}, '--self-test']) == 0\n",
     )

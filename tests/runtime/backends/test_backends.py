@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime import BackendUnavailableError, EngineError, Enhancer, InputError, backends
+from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.running import auto as auto_
 
 ROOT = Path(__file__).parent.parent.parent
@@ -104,7 +104,7 @@ def test_auto_leaves_out_what_does_not_open_and_names_it(half_package, tiny_pack
 
     with Enhancer.open(tiny_package, backend="auto") as enhancer:  # a real probe
         assert enhancer.backend.name in CPU_BACKENDS
-        assert set(CPU_BACKENDS) < set(backends.CANDIDATES)
+        assert set(CPU_BACKENDS) < set(auto_.CANDIDATES)
         assert "256x256, one step" in enhancer.backend.why
     monkeypatch.setattr(auto_, "open_named", missing)
     with pytest.raises(BackendUnavailableError, match=r"no backend opens .*onnxruntime is not here"):

@@ -182,7 +182,7 @@ def test_attention_never_holds_all_scores(ready_package):
         "import sys, resource\n"
         "from pathlib import Path\n"
         "from runtime.backends.ncnn import open_backend\n"
-        "from runtime.package import Package\n"
+        "from runtime.package.reading import Package\n"
         "package = Package.open(Path(sys.argv[1]))\n"
         "backend = open_backend('ncnn', package, None)\n"
         "specs = package.manifest.stage('denoiser').tensors\n"

@@ -174,7 +174,7 @@ def test_a_link_made_between_check_and_read_is_not_followed(package: Path, monke
     before = os.lstat(file)
     file.rename(package.parent / "same")
     file.symlink_to(package.parent / "same")
-    monkeypatch.setattr("runtime.package._regular_file", lambda *_: before)
+    monkeypatch.setattr("runtime.package.reading._regular_file", lambda *_: before)
     with pytest.raises(PackageError) as caught:
         opened.read("dwt.onnx")
     check_refused(caught.value, "dwt.onnx", "cannot be read")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime.planning.decide.strips import halo, smallest_strip, strips
-from runtime.planning.decide.windows import axis, grid
+
+from runtime.planning.strips import halo, smallest_strip, strips
+from runtime.planning.windows import axis, grid
 
 
 @given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 29), st.sampled_from([1, 8]))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime.planning.decide.decide import Plan
 
 from runtime import EngineError, Enhancer, InputError
 from runtime.errors import OutOfMemoryError
 from runtime.planning import strips as strips_module
+from runtime.planning.decide import Plan
 
 ROOT = Path(__file__).parent.parent.parent
 ENGINES = pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
@@ -82,11 +82,11 @@ def test_a_window_as_large_as_the_photo_is_the_whole(tiny_package, sampler):
 @ENGINES
 def test_tiles_are_what_pytorch_makes_of_the_same_windows(ready_package, make_checkpoint, backend):
     import torch
-    from runtime.planning.decide.windows import axis
 
     from benchmarks.tiling import sample
     from export.checkpoint import load_checkpoint
     from runtime.image import to_pixels, to_tensor
+    from runtime.planning.windows import axis
 
     photo = dark(120, 150)
     model = load_checkpoint(make_checkpoint()).model()
@@ -283,7 +283,7 @@ LIMITED = """
 import resource, sys
 import numpy as np
 from runtime import Enhancer, EngineError
-from runtime.memory import resident_bytes
+from runtime.machine.host import resident_bytes
 
 def virtual():
     return int(open("/proc/self/statm").read().split()[0]) * 4096
@@ -317,7 +317,7 @@ def test_an_engine_that_gets_no_memory_does_not_end_the_process(bundled_package,
 
 PEAK = """
 import re, sys
-from runtime.cli import main
+from runtime.cli.photos import main
 assert main(sys.argv[1:]) == 0
 print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
