@@ -24,46 +24,45 @@ Times = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Part:
-    """One call of a photo's sequence.
-
-    name: of its time; the parts of a loop share one. aside: only the last part of the sequence needs its outputs, so
-    it may run beside the parts between.
-    """
+    """One call of a photo's sequence."""
 
     name: str
+    """Of its time; the parts of a loop share one."""
     call: Call
-    aside: bool = False
+    concurrent: bool = False
+    """It may overlap with the parts up to the last: only that one needs its outputs."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What planning has to know of a backend. Memory is measured (``docs/memory.md``), for float32.
-
-    live, live_lean: how often the engine holds what is live in the denoiser at once (``StageCost.live_bytes``), as
-    it runs by itself and in a lean form; live_lean is None where it has none. live_rest: the same of the other stages.
-    live_plain: and what is live with all scores of an attention at once (``StageCost.plain_live_bytes``). weights:
-    how often it holds the weights of another form of the denoiser. keeps: how long the scratch memory of one stage
-    stays beside that of the others: not at all, to the end of the loop and of the photo, or for good. key_stride:
-    whether attention may see a part of the keys only. device: the engine's memory is not the host's.
-    """
+    """What planning has to know of a backend. Memory is measured (``docs/memory.md``), for float32."""
 
     live: float
+    """Multiple of the denoiser's ``StageCost.live_bytes`` that the engine holds."""
     live_rest: float
+    """The same for every other stage."""
     weights: float
-    live_lean: float | None = None
+    """Multiple of the denoiser's weights that one more form of it holds."""
+    live_low_memory: float | None = None
+    """``live`` in the form that needs less memory; None where the engine has none."""
     live_plain: float = 0.0
+    """Multiple of ``StageCost.plain_live_bytes``, live with all scores of an attention at once."""
     keeps: Literal["nothing", "photo", "all"] = "nothing"
+    """How long a stage's scratch memory stays: not at all, to the end of the loop and of the photo, or for good."""
     key_stride: bool = False
+    """Whether attention may see a part of the keys only."""
     device: bool = False
+    """The engine's memory is not the host's."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a stage is run where it can be run in several ways. key_stride: attention sees every so-many-th row and
-    column of keys and values. lean: slower, in less memory."""
+    """How a stage is run where it can be run in several ways."""
 
     key_stride: int = 1
-    lean: bool = False
+    """Attention sees every so-many-th row and column of keys and values."""
+    low_memory: bool = False
+    """Slower, in less memory."""
 
 
 PLAIN = Form()

@@ -223,12 +223,12 @@ class _Model:
 
     @property
     def leans(self) -> tuple[bool, ...]:
-        return (False,) if self.traits.live_lean is None else (False, True)
+        return (False,) if self.traits.live_low_memory is None else (False, True)
 
     def live(self, stage: str, rows: int, columns: int, lean: bool = False) -> int:
         factor, cost = self.traits.live_rest, self.cost[stage]
         if stage == "denoiser":
-            factor = self.traits.live_lean if lean and self.traits.live_lean else self.traits.live
+            factor = self.traits.live_low_memory if lean and self.traits.live_low_memory else self.traits.live
         live = factor * cost.live_bytes.at(rows, columns)
         if stage == "denoiser" and self.traits.live_plain:
             live += self.traits.live_plain * cost.plain_live_bytes.at(rows, columns)

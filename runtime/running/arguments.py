@@ -85,5 +85,5 @@ def check_plan(plan: Plan, photos: Pixels, backend: Backend[Any]) -> None:
             f"{8 * photos.itemsize}; ask for one with batch= and dtype=."
         )
     traits = backend.traits
-    if (plan.key_stride > 1 and not traits.key_stride) or (plan.lean and traits.live_lean is None):
+    if (plan.key_stride > 1 and not traits.key_stride) or (plan.lean and traits.live_low_memory is None):
         raise InputError(f"the plan {plan} is not for the backend {backend.name}; ask this enhancer for one.")

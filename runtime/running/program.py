@@ -113,7 +113,7 @@ class Program:
         self._before = [Part("dwt", backend.bind("dwt", split))]
         for k in levels:
             tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
-            self._before.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors), aside=True))
+            self._before.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors), concurrent=True))
         self._after = [
             Part("idwt", backend.bind("idwt", {"x_0": x, **restored, "image": self._output})) for x in self._loop.x
         ]

@@ -46,7 +46,7 @@ class Strips:
             parts = [split]
             for k in levels:
                 tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
-                parts.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors, last=last), aside=True))
+                parts.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors, last=last), concurrent=True))
             merge = {"x_0": self._x_0, **restored, "image": self._output}
             return backend.sequence([*parts, Part("idwt", backend.bind("idwt", merge, last=last))])
 

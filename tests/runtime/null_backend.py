@@ -20,7 +20,7 @@ class NullBackend:
     its parts in ``sequences``."""
 
     name = "null"
-    traits = Traits(live=1.0, live_rest=1.0, weights=1.0, live_lean=0.5, key_stride=True)
+    traits = Traits(live=1.0, live_rest=1.0, weights=1.0, live_low_memory=0.5, key_stride=True)
     why = ""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class NullBackend:
         return lambda: self.calls.append((stage, addresses))
 
     def sequence(self, parts: Sequence[Part]) -> Job:
-        self.sequences.append([(part.name, part.aside) for part in parts])
+        self.sequences.append([(part.name, part.concurrent) for part in parts])
         return in_order(parts)
 
     def close(self) -> None:

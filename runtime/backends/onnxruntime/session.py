@@ -80,8 +80,8 @@ class OnnxRuntimeBackend:
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._package, self._providers = package, full
         self._one_region = low_memory and full == [_CPU] and _one_region()
-        live, lean = (1.15, 0.9) if self._one_region else (1.45, 1.15)
-        self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_lean=lean, key_stride=True)
+        live, low = (1.15, 0.9) if self._one_region else (1.45, 1.15)
+        self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._fixed: FixedSessions | None = None
         if full[0] in CAPTURES:
@@ -113,7 +113,7 @@ class OnnxRuntimeBackend:
         if self._one_region:
             options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
-        if form.lean:
+        if form.low_memory:
             # without the blocked layout of its convolutions and the copies into and out of it: two thirds of the
             # memory, at 1.2 times the time
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

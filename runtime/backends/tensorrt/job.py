@@ -61,7 +61,7 @@ class TrtJob:
         self._work: list[tuple[str, StageCall, Lane]] = []
         for part in parts:
             assert isinstance(part.call, StageCall)
-            self._work.append((part.name, part.call, aside if part.aside else main))
+            self._work.append((part.name, part.call, aside if part.concurrent else main))
         self._main, self._aside, self._uploads = main, aside, uploads
         self._scratch: dict[Lane, DeviceMemory] = {}
         for lane in (main, aside):

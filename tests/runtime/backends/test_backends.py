@@ -99,7 +99,7 @@ def test_auto_takes_the_fastest_and_says_why(tiny_package, monkeypatch):
 
 
 def test_auto_leaves_out_what_does_not_open_and_names_it(half_package, tiny_package, monkeypatch):
-    def missing(name, package, providers, *, frugal):
+    def missing(name, package, providers, *, low_memory):
         raise BackendUnavailableError(f"{name} is not here")
 
     with Enhancer.open(tiny_package, backend="auto") as enhancer:  # a real probe

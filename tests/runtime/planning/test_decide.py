@@ -16,7 +16,7 @@ from runtime.package.reading import Package
 from runtime.planning.decide import decide
 from runtime.planning.memory import parse_size
 
-TRAITS = Traits(live=1.4, live_rest=1.1, weights=2.0, live_lean=1.0, key_stride=True)
+TRAITS = Traits(live=1.4, live_rest=1.1, weights=2.0, live_low_memory=1.0, key_stride=True)
 MIB = 1 << 20
 
 
@@ -160,7 +160,7 @@ def test_more_depth_more_photos_and_engines_that_keep_memory_take_more(plan):
 
 @pytest.mark.parametrize("device", [False, True])
 def test_after_running_out_of_memory_nothing_larger_is_tried(plan, device):
-    traits = Traits(live=1.0, live_rest=1.0, weights=2.0, live_lean=None if device else 0.8, device=device)
+    traits = Traits(live=1.0, live_rest=1.0, weights=2.0, live_low_memory=None if device else 0.8, device=device)
     tried = [plan(3840, 2160, 30_000 * MIB, traits=traits)]
     for _ in range(20):
         try:

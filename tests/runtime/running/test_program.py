@@ -74,9 +74,9 @@ def test_the_backend_gets_the_whole_sequence_once_a_shape_and_table(enhancer):
     photo = np.zeros((20, 30, 3), np.uint8)
     for steps in (4, 4, 2, 4):
         enhancer(photo, steps=steps)
-    aside = [("hfrm0", True), ("hfrm1", True)]
+    concurrent = [("hfrm0", True), ("hfrm1", True)]
     assert enhancer.backend.sequences == [
-        [("dwt", False), *aside, *[("denoiser", False)] * steps, ("idwt", False)] for steps in (4, 2)
+        [("dwt", False), *concurrent, *[("denoiser", False)] * steps, ("idwt", False)] for steps in (4, 2)
     ]
     enhancer(np.zeros((40, 30, 3), np.uint8), steps=4)
     assert len(enhancer.backend.sequences) == 3
