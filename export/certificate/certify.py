@@ -195,17 +195,11 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
 
 
 def _run_stage(backend: Any, stage: Stage, inputs: dict[str, Array]) -> dict[str, Array]:
-    first = next(array for array in inputs.values() if array.ndim == 4)
-    spec = next(spec for spec in stage.inputs if len(spec.shape) == 4)
-    batch, height, width = (first.shape[axis] * _divisor(spec.shape[axis]) for axis in (0, 2, 3))
+    photo = stage.inputs[0].photo_size(inputs[stage.inputs[0].name].shape)
     tensors = {}
     for spec in (*stage.inputs, *stage.outputs):
-        tensors[spec.name] = backend.buffer(spec, spec.resolve(batch, height, width))
+        tensors[spec.name] = backend.buffer(spec, spec.resolve(**photo))
         if spec.name in inputs:
             backend.upload(tensors[spec.name], inputs[spec.name])
     backend.bind(stage.name, tensors)()
     return {spec.name: np.array(backend.download(tensors[spec.name])) for spec in stage.outputs}
-
-
-def _divisor(size: int | str) -> int:
-    return int(size.partition("/")[2] or 1) if isinstance(size, str) else 1

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from runtime.package.manifest import TensorSpec
+from runtime.package.manifest import TensorSpec, size_term
 
 from .graphs import StageGraph
 
@@ -69,8 +69,8 @@ def _dynamic(spec: TensorSpec, dims: dict[str, torch.export.Dim], pad_multiple: 
     dynamic: dict[int, object] = {}
     for axis, size in enumerate(spec.shape):
         if isinstance(size, str):
-            symbol, _, divisor = size.partition("/")
-            factor = 1 if symbol == "batch" else pad_multiple // int(divisor or 1)
+            symbol, divisor = size_term(size)
+            factor = 1 if symbol == "batch" else pad_multiple // divisor
             dynamic[axis] = factor * dims[symbol] if factor > 1 else dims[symbol]
     return dynamic
 

@@ -4,7 +4,7 @@ explains every field."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,13 +28,24 @@ class TensorSpec:
     def resolve(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """The shape in numbers for a batch of padded photos of ``height`` x ``width`` pixels."""
         sizes = {"batch": batch, "height": height, "width": width}
-        resolved = []
-        for size in self.shape:
+        terms = (size_term(size) if isinstance(size, str) else ("", size) for size in self.shape)
+        return tuple(sizes[symbol] // number if symbol else number for symbol, number in terms)
+
+    def photo_size(self, shape: Sequence[int]) -> dict[str, int]:
+        """The inverse of :meth:`resolve`: ``batch``, ``height`` and ``width`` of the padded photos that this tensor's
+        ``shape`` in numbers comes from, as far as it depends on them."""
+        found = {}
+        for size, number in zip(self.shape, shape, strict=True):
             if isinstance(size, str):
-                symbol, _, divisor = size.partition("/")
-                size = sizes[symbol] // int(divisor or 1)
-            resolved.append(size)
-        return tuple(resolved)
+                symbol, divisor = size_term(size)
+                found[symbol] = number * divisor
+        return found
+
+
+def size_term(size: str) -> tuple[str, int]:
+    """A symbolic size as (symbol, divisor): "height/4" is ("height", 4), "batch" is ("batch", 1)."""
+    symbol, _, divisor = size.partition("/")
+    return symbol, int(divisor or 1)
 
 
 @dataclass(frozen=True)

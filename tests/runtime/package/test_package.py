@@ -60,6 +60,8 @@ def test_the_manifest_goes_round(tiny_package: Path, package: Path) -> None:
 def test_a_shape_in_numbers() -> None:
     spec = TensorSpec("x", "float32", ("batch", 9, "height/2", "width", "width/16"))
     assert spec.resolve(3, 64, 32) == (3, 9, 32, 32, 2)
+    assert spec.photo_size((3, 9, 32, 32, 2)) == {"batch": 3, "height": 64, "width": 32}
+    assert TensorSpec("timestep", "int32", (1,)).photo_size((1,)) == {}
 
 
 # --- files
