@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from export.cost.count import GraphCost, photo_flop
+from runtime.image import psnr
 
 from .budgets import Config, certificate
 from .measure import Measurement, step_medians
-from .metrics import psnr
 from .records import Record, digest
 from .runners import SEED
 from .stats import UNSTEADY, drift, latency, medians, variation
@@ -120,9 +120,8 @@ def speed(record: Record, costs: Mapping[str, GraphCost], peak: Mapping[str, Any
 def fidelity(picture: Path, reference: Path, name: str) -> dict[str, Any]:
     """PSNR (None for equal pictures) and the largest difference in grey levels. name: of the reference's record."""
     a, b = np.load(reference), np.load(picture)
-    score = psnr(a, b)
     worst = int(np.abs(a.astype(np.int16) - b).max())
-    return {"against": name, "psnr_db": round(score, 3) if np.isfinite(score) else None, "grey_levels": worst}
+    return {"against": name, "psnr_db": round(psnr(a, b, 255), 3) if worst else None, "grey_levels": worst}
 
 
 def _quality(scores: Mapping[str, list[float]]) -> dict[str, Any]:

@@ -30,10 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from export.certificate.cases import bundled_checkpoint, cases
-    from export.certificate.certify import psnr
     from export.checkpoint import load_checkpoint
     from export.tracing.precision import ISLANDS, PLACES
-    from runtime.image import to_tensor
+    from runtime.image import psnr, to_tensor
 
     model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
     chosen = [case for case in cases("fp16") if len(case.photos) == 1][-2:]  # the largest crop, the wide strip

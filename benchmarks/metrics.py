@@ -1,18 +1,19 @@
-"""PSNR and SSIM of photos, as the low-light literature measures them."""
+"""SSIM of photos, as the low-light literature measures it, and both of its scores together."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.image import psnr
+
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
-def psnr(reference: NDArray[np.uint8], photo: NDArray[np.uint8]) -> float:
-    """In dB over all pixels and channels, peak 255; infinite for equal photos. Both (H, W, 3) uint8."""
-    error = np.mean((reference.astype(np.float64) - photo) ** 2)
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+def scores(reference: NDArray[np.uint8], photo: NDArray[np.uint8]) -> tuple[float, float]:
+    """(PSNR in dB, SSIM). Both (H, W, 3) uint8."""
+    return psnr(reference, photo, 255), ssim(reference, photo)
 
 
 def ssim(reference: NDArray[np.uint8], photo: NDArray[np.uint8]) -> float:

@@ -33,22 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from runtime.enhancer import Enhancer
+    from runtime.image import psnr
     from runtime.names import SAMPLERS
     from runtime.photo import read_photo
     from runtime.sampler import check_steps
 
-    from .metrics import psnr, ssim
+    from .metrics import scores
 
     pairs = [(read_photo(low).pixels, read_photo(args.pairs / "high" / low.name).pixels) for low in lows]
 
     def row(sampler: str, steps: object, photos: Sequence[object], published: Sequence[object] | None) -> None:
-        scores = np.array([[psnr(high, p), ssim(high, p)] for (_, high), p in zip(pairs, photos, strict=True)])
+        found = np.array([scores(high, p) for (_, high), p in zip(pairs, photos, strict=True)])
         same = "-"
         if published is not None:
-            same = f"{np.mean([psnr(one, p) for one, p in zip(published, photos, strict=True)]):.2f}"
-        each = ", ".join(f"{path.stem} {score:.2f}" for path, score in zip(lows, scores[:, 0], strict=True))
+            same = f"{np.mean([psnr(one, p, 255) for one, p in zip(published, photos, strict=True)]):.2f}"
+        each = ", ".join(f"{path.stem} {score:.2f}" for path, score in zip(lows, found[:, 0], strict=True))
         print(
-            f"| {sampler} | {steps} | {scores[:, 0].mean():.2f} | {scores[:, 1].mean():.3f} | {same} | {each} |",
+            f"| {sampler} | {steps} | {found[:, 0].mean():.2f} | {found[:, 1].mean():.3f} | {same} | {each} |",
             flush=True,
         )
 

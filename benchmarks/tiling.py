@@ -53,11 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
-    from runtime.image import padded_size, to_pixels, to_tensor
+    from runtime.image import padded_size, psnr, to_pixels, to_tensor
     from runtime.photo import read_photo
     from runtime.planning.windows import axis
-
-    from .metrics import psnr
 
     model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
     pixels = read_photo(args.photo).pixels
@@ -74,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return to_pixels(model.merge(x_0, restored).numpy(), height, width, pixels.dtype)[0]
 
         whole = picture(*(axis(size, size, 0, unit) for size in x_cond.shape[2:]), shared=False)
+        peak = np.iinfo(whole.dtype).max
         print("| window | overlap | windows | norms | PSNR (dB) | largest difference | seam | seam of the whole |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for window in windows:
@@ -86,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     tiled = picture(rows, columns, norms == "shared")
                     print(
                         f"| {window[0]}x{window[1]} | {overlap} | {len(columns.starts)}x{len(rows.starts)} | {norms} | "
-                        f"{psnr(whole, tiled):.2f} | {np.abs(whole.astype(int) - tiled).max()} | "
+                        f"{psnr(whole, tiled, peak):.2f} | {np.abs(whole.astype(int) - tiled).max()} | "
                         f"{seam(tiled, rows, columns, scale):.3f} | {seam(whole, rows, columns, scale):.3f} |",
                         flush=True,
                     )

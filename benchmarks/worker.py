@@ -80,14 +80,14 @@ class Worker:
         """PSNR and SSIM of this engine's pictures of other photos, against their references."""
         from runtime.photo import read_photo
 
-        from .metrics import psnr, ssim
+        from .metrics import scores
 
         assert self._runner is not None
-        scores = {}
+        found = {}
         for low, high in pairs:
             bright, reference = self._runner.run(read_photo(low).pixels), read_photo(high).pixels
-            scores[Path(low).stem] = [psnr(reference, bright), ssim(reference, bright)]
-        return {"scores": scores}
+            found[Path(low).stem] = scores(reference, bright)
+        return {"scores": found}
 
 
 def host_bytes(field: str) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 import runtime
+from runtime.image import decibels
 from runtime.package.manifest import CERTIFICATE, GOLDEN, MANIFEST
 from runtime.package.reading import Package
 from runtime.package.writing import file_entries
@@ -20,7 +21,6 @@ from runtime.package.writing import file_entries
 from .plot import plot
 from .report import table
 from .result import Result
-from .variants import psnr
 
 RANGES, TABLE, PLOT = "calibration.json", "sensitivity.md", "sensitivity.png"
 
@@ -85,7 +85,7 @@ def _certificate(package: Package, result: Result) -> dict[str, Any]:
                 "size": f"{width}x{height}",
                 "noise": f"numpy default_rng({seed}).standard_normal, float32",
                 "steps": package.manifest.num_inference_steps,
-                "psnr_db": round(psnr(error), 2),
+                "psnr_db": _db(error),
             }
             for seed, (one, (width, height), error) in enumerate(
                 zip(result.unseen, result.sizes, result.errors, strict=True)
@@ -109,11 +109,15 @@ def _ranges(result: Result) -> dict[str, Any]:
             for stage, observed in result.observed.items()
         },
         "sensitivity": {
-            "layers_psnr_db": {f"{s}: {name}": round(psnr(e), 2) for (s, name), e in result.sensitivity.layers.items()},
-            "timesteps_psnr_db": {str(t): round(psnr(e), 2) for t, e in result.sensitivity.timesteps.items()},
-            "stages_psnr_db": {stage: round(psnr(e), 2) for stage, e in result.sensitivity.stages.items()},
+            "layers_psnr_db": {f"{s}: {name}": _db(error) for (s, name), error in result.sensitivity.layers.items()},
+            "timesteps_psnr_db": {str(t): _db(error) for t, error in result.sensitivity.timesteps.items()},
+            "stages_psnr_db": {stage: _db(error) for stage, error in result.sensitivity.stages.items()},
         },
     }
+
+
+def _db(error: float) -> float:
+    return round(decibels(error), 2)
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from runtime.cli.progress import Progress
+from runtime.image import decibels
 from runtime.package.reading import Package
 from runtime.package.writing import check_destination, package_folder
 
@@ -21,7 +22,7 @@ from .sensitivity import measure
 from .state import State, state_key
 from .thresholds import threshold
 from .trials import Trials
-from .variants import Judge, psnr
+from .variants import Judge
 
 _PIECE = 96, 128  # height and width of the pieces on which the cost of each layer is measured
 _PADDINGS = 2  # a photo to calibrate with has sides of at least so many paddings
@@ -81,7 +82,7 @@ def calibrate(
         write_package(work, package, chosen.graphs, result)
     state.remove()
     count = sum(len(found) for found in layers.values())
-    worst = psnr(max(chosen.errors))
+    worst = decibels(max(chosen.errors))
     progress.note(
         f"{count - len(float_layers)} of {count} layers in int8; PSNR on unseen photos at least {worst:.2f} dB"
     )

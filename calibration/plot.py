@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from runtime.image import decibels
+
 from .result import Result
-from .variants import psnr
 
 _LAYERS = 40  # the worst of them; the table has all
 _ROW, _LABEL, _BAR, _EDGE = 18, 330, 420, 12
@@ -41,7 +42,7 @@ def _chart(draw: ImageDraw.ImageDraw, top: int, title: str, bars: Sequence[Bar])
     font = ImageFont.load_default(12)
     draw.text((_EDGE, top), title, _INK, font)
     top += 2 * _ROW
-    values = [psnr(error) for _, error, _ in bars]
+    values = [decibels(error) for _, error, _ in bars]
     best, worst = max(values, default=0.0), min(values, default=0.0)
     for (label, _, colour), value in zip(bars, values, strict=True):
         length = round(_BAR * (best - value + 1) / (best - worst + 1))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from runtime.image import decibels
+
 from .result import Result
-from .variants import psnr
 
 
 def table(result: Result) -> str:
@@ -17,24 +18,28 @@ def table(result: Result) -> str:
         "",
         "| denoiser in int8 at timestep | PSNR (dB) |",
         "|---|---|",
-        *(f"| {timestep} | {psnr(error):.2f} |" for timestep, error in sensitivity.timesteps.items()),
+        *(f"| {timestep} | {decibels(error):.2f} |" for timestep, error in sensitivity.timesteps.items()),
         "",
         "| stage with all its layers in int8 | PSNR (dB) |",
         "|---|---|",
-        *(f"| {stage} | {psnr(error):.2f} |" for stage, error in sensitivity.stages.items()),
+        *(f"| {stage} | {decibels(error):.2f} |" for stage, error in sensitivity.stages.items()),
         "",
         "| stage | layer | PSNR (dB) | in this package |",
         "|---|---|---|---|",
     ]
     for key, error in sorted(sensitivity.layers.items(), key=lambda item: (-item[1], item[0])):
         stage, name = key
-        lines.append(f"| {stage} | {name} | {psnr(error):.2f} | {'float' if key in result.float_layers else 'int8'} |")
+        kept = "float" if key in result.float_layers else "int8"
+        lines.append(f"| {stage} | {name} | {decibels(error):.2f} | {kept} |")
     lines += [
         "",
         f"Photos not used for calibration, the whole package (at least {result.budget_db:g} dB wanted):",
         "",
         "| photo | PSNR (dB) |",
         "|---|---|",
-        *(f"| {one.path.name} | {psnr(error):.2f} |" for one, error in zip(result.unseen, result.errors, strict=True)),
+        *(
+            f"| {one.path.name} | {decibels(error):.2f} |"
+            for one, error in zip(result.unseen, result.errors, strict=True)
+        ),
     ]
     return "\n".join(lines) + "\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from runtime.errors import InputError
-
-from .variants import psnr
+from runtime.image import decibels
 
 Key = tuple[str, str]
 # Photos of another kind than those given err more: with 0.5 dB in reserve LOLv1's came out at 39.4 dB where the unseen
@@ -39,8 +38,8 @@ def back_to_float(
             count += 1
         if count == len(worst_first):
             raise InputError(
-                f"PSNR {psnr(error):.1f} dB, and no layer can be int8 within --budget-db {budget_db:g}; ask for less, "
-                "calibrate on more photos or use another --method."
+                f"PSNR {decibels(error):.1f} dB, and no layer can be int8 within --budget-db {budget_db:g}; ask for "
+                "less, calibrate on more photos or use another --method."
             )
     for _ in range(_REFINEMENTS):  # the estimate may have gone too far
         middle = (too_few + count + 1) // 2

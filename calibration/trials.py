@@ -10,11 +10,12 @@ import onnx
 from numpy.typing import NDArray
 
 from runtime.cli.progress import Progress
+from runtime.image import decibels
 
 from .layers import Layer
 from .quantise import quantise
 from .search import Key
-from .variants import Judge, psnr
+from .variants import Judge
 
 Array = NDArray[Any]
 
@@ -46,7 +47,8 @@ class Trials:
                 graphs = {stage: self._graph(stage, choice) for stage in self.layers}
                 pictures = self.judge.pictures(graphs)
             trial = Trial(graphs, pictures, self.judge.errors(pictures))
-            self.progress.note(f"PSNR against fp32: {', '.join(f'{psnr(error):.2f}' for error in trial.errors)} dB")
+            reached = ", ".join(f"{decibels(error):.2f}" for error in trial.errors)
+            self.progress.note(f"PSNR against fp32: {reached} dB")
             self._done[choice] = trial
         return self._done[choice]
 

@@ -16,7 +16,6 @@ from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 
 Array = NDArray[Any]
-PSNR_CEILING = 200.0  # what is printed for two equal photos
 _PEAK = 65535
 
 
@@ -111,11 +110,6 @@ class Judge:
 def mean_squared_error(reference: Array, other: Array) -> float:
     """Of two uint16 photos, in parts of their range."""
     return float(np.mean((reference.astype(np.float64) - other) ** 2)) / _PEAK**2
-
-
-def psnr(error: float) -> float:
-    """In dB, of a mean squared error on the range [0, 1]; at most PSNR_CEILING."""
-    return min(PSNR_CEILING, -10 * float(np.log10(error))) if error else PSNR_CEILING
 
 
 def _worst_piece(photo: Array, errors: Array, height: int, width: int) -> Array:

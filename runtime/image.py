@@ -1,11 +1,14 @@
-"""Photos <-> tensors: padding, colour range, crop and the rounding rule. Pure numpy functions."""
+"""Photos <-> tensors: padding, colour range, crop and the rounding rule; PSNR. Pure numpy functions."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+PSNR_CEILING = 200.0  # dB, what is told for two equal arrays
 
 
 def padded_size(size: int, multiple: int) -> int:
@@ -55,3 +58,13 @@ def to_pixels(image: NDArray[np.floating], height: int, width: int, dtype: np.dt
     # the upper limit: 65535 + 0.5 rounds up to 65536 in float32
     np.minimum(cropped, np.float32(np.iinfo(dtype).max), out=cropped)
     return np.ascontiguousarray(cropped.transpose(0, 2, 3, 1).astype(dtype))
+
+
+def psnr(reference: NDArray[Any], other: NDArray[Any], peak: float) -> float:
+    """Peak signal-to-noise ratio over all values of two arrays of one shape, in dB, at most PSNR_CEILING."""
+    return decibels(float(np.mean((reference.astype(np.float64) - other.astype(np.float64)) ** 2)), peak)
+
+
+def decibels(error: float, peak: float = 1.0) -> float:
+    """The PSNR that belongs to a mean squared error, in dB, at most PSNR_CEILING."""
+    return min(PSNR_CEILING, 10 * float(np.log10(peak**2 / error))) if error else PSNR_CEILING

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from runtime.backends import open_backend
 from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError
-from runtime.image import to_pixels, to_tensor
+from runtime.image import psnr, to_pixels, to_tensor
 from runtime.package.manifest import Stage
 from runtime.package.reading import Package
 from runtime.sampler import make_table
@@ -30,7 +30,6 @@ from ..passes.emulate import emulated_package
 
 Array = NDArray[Any]
 _PER_LEVEL = 257  # 16-bit steps in one of 255 grey levels
-PSNR_CEILING = 200.0  # what is printed for two equal arrays
 
 
 class CertificateError(DiffLLError, RuntimeError):
@@ -61,12 +60,6 @@ class Case:
     photos: Array
     source: str
     seed: int
-
-
-def psnr(reference: Array, other: Array, peak: float) -> float:
-    """In dB, over all values, at most PSNR_CEILING."""
-    error = float(np.mean((reference.astype(np.float64) - other.astype(np.float64)) ** 2))
-    return min(PSNR_CEILING, 10 * float(np.log10(peak**2 / error))) if error else PSNR_CEILING
 
 
 def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any]:

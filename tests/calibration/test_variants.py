@@ -7,7 +7,8 @@ import pytest
 
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
-from calibration.variants import Judge, mean_squared_error, psnr, sixteen_bits
+from calibration.variants import Judge, mean_squared_error, sixteen_bits
+from runtime.image import decibels
 from runtime.package.reading import Package
 from runtime.sampler import timesteps
 
@@ -31,7 +32,7 @@ def int8(tiny_package) -> bytes:
 
 def test_the_same_graph_is_without_error(judge, tiny_package):
     assert judge.errors(judge.pictures({"denoiser": (tiny_package / "denoiser.onnx").read_bytes()})) == [0, 0]
-    assert psnr(0) == 200
+    assert decibels(0) == 200
 
 
 def test_steps_can_be_taken_by_another_graph(judge, int8):
@@ -49,4 +50,4 @@ def test_errors_are_measured_with_sixteen_bits():
     assert sixteen_bits(a + 255).max() == 65535
     b = sixteen_bits(a).copy()
     b[0, 0, 0] = 65535
-    assert psnr(mean_squared_error(sixteen_bits(a), b)) == pytest.approx(10 * np.log10(12))
+    assert decibels(mean_squared_error(sixteen_bits(a), b)) == pytest.approx(10 * np.log10(12))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.image import padded_size, reflect_indices, to_pixels, to_tensor
+from runtime.image import PSNR_CEILING, decibels, padded_size, psnr, reflect_indices, to_pixels, to_tensor
 
 
 @pytest.mark.parametrize(("size", "padded"), [(1, 32), (31, 32), (32, 32), (33, 64), (400, 416), (600, 608)])
@@ -52,3 +52,11 @@ def test_rounding_is_half_up():
     pixels = to_pixels(np.broadcast_to(image, (1, 3, 1, 6)), 1, 6, np.dtype(np.uint8))
     assert pixels[0, 0, :, 1].tolist() == [0, 0, 1, 1, 255, 255]
     assert pixels.shape == (1, 1, 6, 3)
+
+
+def test_psnr_has_a_ceiling_and_takes_no_wrap_around():
+    a = np.zeros((2, 2, 3), np.uint8)
+    b = a.copy()
+    b[0, 0, 0] = 255
+    assert psnr(a, b, 255) == psnr(b, a, 255) == pytest.approx(10 * np.log10(12))
+    assert psnr(a, a, 255) == decibels(0) == decibels(1e-30) == PSNR_CEILING == 200
