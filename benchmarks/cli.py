@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.cli.command import Parser
+from runtime.cli.command import Parser, photo_size
 from runtime.errors import InputError
 
 BASELINES = ("pytorch", "naive-onnx")
@@ -63,13 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
 
-    from export.builders.profiles import parse_size
-
     from .budgets import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
     from .photos import Photos
 
     packages = open_packages(args.packages)
-    sizes = [parse_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]
+    sizes = [photo_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]
     photos = Photos.find(args.photo, args.reference)
     photos.check()
     backends = args.backend or ["onnxruntime"]

@@ -56,5 +56,6 @@ def trace(checkpoint: str, width: int, height: int, steps: int, variant: str, fo
 
 
 if __name__ == "__main__":
-    _width, _, _height = sys.argv[2].partition("x")
-    trace(sys.argv[1], int(_width), int(_height), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
+    from runtime.cli.command import photo_size
+
+    trace(sys.argv[1], *photo_size(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))

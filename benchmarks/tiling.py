@@ -8,13 +8,12 @@ and with norms that share their statistics over all windows.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.cli.command import Parser, run_command
+from runtime.cli.command import Parser, photo_size, run_command
 from runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,10 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    found = [re.fullmatch(r"([1-9]\d{1,5})x([1-9]\d{1,5})", text) for text in args.window]
-    windows = [(int(one[1]), int(one[2])) for one in found if one]
-    if len(windows) < len(args.window):
-        raise InputError(f"--window {' '.join(args.window)}: sizes such as 1024x768 wanted.")
+    windows = [photo_size(text) for text in args.window]
     if not 0 <= min(args.overlap) <= max(args.overlap) <= min(min(window) for window in windows) // 2:
         raise InputError(f"--overlap {' '.join(map(str, args.overlap))}: pixels up to half a window's side wanted.")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from runtime.cli.command import INTERRUPTED, Parser, fail, run_command
+from runtime.cli.command import INTERRUPTED, Parser, fail, photo_size, run_command
 from runtime.errors import DiffLLError, InputError
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange | None]:
     """What each set of engines has to take; None: every size. Raises InputError."""
-    from .builders.profiles import parse_size, size_range
+    from .builders.profiles import size_range
 
-    max_size = parse_size(args.max_size) if args.max_size else None
-    sizes = [parse_size(size) for size in args.size]
+    max_size = photo_size(args.max_size) if args.max_size else None
+    sizes = [photo_size(size) for size in args.size]
     if args.target not in ANY_SIZE:
         return [size_range(sizes, max_size, pad_multiple)]
     if args.target == "openvino" and max_size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,22 +10,8 @@ from runtime.image import padded_size
 from runtime.package.manifest import Stage
 
 Size = tuple[int, int]  # width, height
-_SIDE_LIMIT = 1 << 16
 DEFAULT_SIZE: Size = (600, 400)
 DEFAULT_MAX_SIZE: Size = (1920, 1080)
-
-
-def parse_size(text: str) -> Size:
-    """``WxH`` -> (width, height) in pixels. Raises InputError."""
-    match = re.fullmatch(r"(-?\d{1,9})[xX](-?\d{1,9})", text.strip())
-    if not match:
-        raise InputError(f"size {text!r} is not WxH; write the photo's width and height, such as 1920x1080.")
-    width, height = int(match[1]), int(match[2])
-    if width < 1 or height < 1:
-        raise InputError(f"size {text} is smaller than 1x1; write the photo's width and height in pixels.")
-    if width > _SIDE_LIMIT or height > _SIDE_LIMIT:
-        raise InputError(f"size {text} has a side over {_SIDE_LIMIT} pixels; engines of that size cannot be built.")
-    return width, height
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
-"""What every command of the project shares: one ``error:`` line and the exit codes."""
+"""What every command shares: the one ``error:`` line, the exit codes, and how a photo's size is written."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from ..errors import DiffLLError
+from ..errors import DiffLLError, InputError
 
 USER_ERROR = 2
 ROOT = __package__.partition(".")[0]
 """``runtime`` in a checkout, ``diffll`` on a device."""
 INTERRUPTED = 130
+_SIDE_LIMIT = 1 << 16
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,3 +49,16 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
         fail("interrupted; nothing half-written is left behind.")
         code = INTERRUPTED
     raise SystemExit(code)
+
+
+def photo_size(text: str) -> tuple[int, int]:
+    """``WxH`` -> (width, height) in pixels. Raises InputError."""
+    match = re.fullmatch(r"(-?[0-9]{1,9})[xX](-?[0-9]{1,9})", text.strip())
+    if not match:
+        raise InputError(f"size {text!r} is not WxH; write the photo's width and height, such as 1920x1080.")
+    width, height = int(match[1]), int(match[2])
+    if width < 1 or height < 1:
+        raise InputError(f"size {text} is smaller than 1x1; write the photo's width and height in pixels.")
+    if width > _SIDE_LIMIT or height > _SIDE_LIMIT:
+        raise InputError(f"size {text} has a side over {_SIDE_LIMIT} pixels; photos of that size are not supported.")
+    return width, height

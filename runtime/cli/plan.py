@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import DiffLLError, InputError
+from ..errors import DiffLLError
 from ..names import KINDS
-from .command import ROOT, Parser
+from .command import ROOT, Parser, photo_size
 
 if TYPE_CHECKING:
     from ..planning.decide import Plan
@@ -37,15 +36,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    match = re.fullmatch(r"([0-9]{1,7})[xX]([0-9]{1,7})", args.size)
-    if match is None or not int(match[1]) or not int(match[2]):
-        raise InputError(f"{args.size!r} is no size; write WIDTHxHEIGHT in pixels, such as 1920x1080.")
+    width, height = photo_size(args.size)
 
     from ..enhancer import Enhancer
     from ..running.speed import speeds
 
     with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
-        plan = enhancer.plan(int(match[1]), int(match[2]), steps=args.steps, kind=args.plan)
+        plan = enhancer.plan(width, height, steps=args.steps, kind=args.plan)
         try:
             speed = speeds(enhancer.backend, enhancer.package)
         except DiffLLError as error:  # engines of one size, say

@@ -147,16 +147,17 @@ def test_each_builder_flag_makes_an_engine_stale(flag):
 )
 def test_each_option_reaches_the_key(built, arguments):
     """The command's own key, without building: another option, another engine."""
-    from export.builders.profiles import parse_size, size_range
+    from export.builders.profiles import size_range
     from export.engine import engine_key, make_builder, parse_args
+    from runtime.cli.command import photo_size
     from runtime.package.reading import Package
 
     package = Package.open(built)
 
     def digest(*more: str) -> str:
         args = parse_args([str(built), *RTX, *more])
-        sizes = [parse_size(size) for size in args.size]
-        wanted = size_range(sizes, parse_size(args.max_size) if args.max_size else None, package.manifest.pad_multiple)
+        sizes = [photo_size(size) for size in args.size]
+        wanted = size_range(sizes, photo_size(args.max_size) if args.max_size else None, package.manifest.pad_multiple)
         return engine_key(
             package, package.manifest.stage("denoiser"), make_builder(args, "fp32"), wanted, args.batch
         ).digest

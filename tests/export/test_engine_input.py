@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from export.builders import tensorrt as tensorrt_builder
-from export.builders.profiles import SizeRange, parse_size, profile, size_range
+from export.builders.profiles import SizeRange, profile, size_range
 from export.builders.tensorrt import Options, TensorRTBuilder
 from export.passes.cpu_forms import restore
 from export.passes.group_norm import rewrite_group_norm
@@ -53,7 +53,6 @@ def test_mistakes_are_one_line_and_exit_2(tiny_package, arguments, words):
 
 
 def test_size_ranges():
-    assert parse_size("1920x1080") == (1920, 1080)
     one = size_range([(600, 400)], None, 32)
     assert one == SizeRange((608, 416), (608, 416), (608, 416))
     assert size_range([(600, 400), (300, 900)], None, 32) == SizeRange((320, 416), (608, 416), (608, 928))
