@@ -12,11 +12,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from runtime.backends.base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from runtime.backends.base import PLAIN, Call, Form, Job, Part, in_order
 from runtime.errors import EngineError
 from runtime.machine.cores import usable_cores
 from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
+from runtime.planning.traits import Traits
 
 Array = NDArray[Any]
 Watch = Callable[[str, int, Mapping[str, Array], Mapping[str, Array]], None]

@@ -20,7 +20,8 @@ from ..machine.cores import default_environment, is_x86, usable_cores
 from ..names import Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
-from .base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from ..planning.traits import Traits
+from .base import PLAIN, Call, Form, Job, Part, in_order
 
 # The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
 # own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more

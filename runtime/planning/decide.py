@@ -18,8 +18,8 @@ from .memory import show_size
 from .strips import halo, smallest_strip
 
 if TYPE_CHECKING:
-    from ..backends.base import Traits
     from ..package.manifest import Manifest
+    from .traits import Traits
 
 _CROSSOVER = 1.5  # attention's quadratic work over the rest of a step, up to which every key is seen
 _STRIP = 8  # halos: a strip no higher than that costs a third more than its rows

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import Enhancer
-from runtime.backends.base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from runtime.backends.base import PLAIN, Call, Form, Job, Part, in_order
 from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
+from runtime.planning.traits import Traits
 
 
 class NullBackend:

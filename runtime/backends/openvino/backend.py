@@ -27,7 +27,8 @@ from ...package.edits import with_key_stride
 from ...package.guard import check_graph
 from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
-from ..base import PLAIN, Call, Form, Job, Part, Traits, in_order
+from ...planning.traits import Traits
+from ..base import PLAIN, Call, Form, Job, Part, in_order
 
 try:
     import openvino as ov

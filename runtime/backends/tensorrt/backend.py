@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 from ... import bfloat16
 from ...package.manifest import TensorSpec
 from ...package.reading import Package
-from ..base import PLAIN, Form, Job, Part, Traits
+from ...planning.traits import Traits
+from ..base import PLAIN, Form, Job, Part
 from . import cuda
 from .engines import Engines
 from .job import Lane, StageCall, TrtJob

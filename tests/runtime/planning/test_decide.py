@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 
 from runtime import InputError, PackageError
-from runtime.backends.base import Traits
 from runtime.machine.host import free_memory_bytes, resident_bytes
 from runtime.package.edits import with_key_stride
 from runtime.package.reading import Package
 from runtime.planning.decide import decide
 from runtime.planning.memory import parse_size
+from runtime.planning.traits import Traits
 
 TRAITS = Traits(live=1.4, live_rest=1.1, weights=2.0, live_low_memory=1.0, key_stride=True)
 MIB = 1 << 20
