@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.cli.command import Parser, run_command
+from runtime.errors import InputError
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -30,11 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from safetensors.torch import save
 
     from export.model import Architecture, DiffLL
-    from runtime.photo.atomic import write_file
+    from runtime.machine.files import write_file
 
     torch.manual_seed(0)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_file(args.output, save(DiffLL(Architecture()).state_dict()), overwrite=True)
+    weights = save(DiffLL(Architecture()).state_dict())
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        with write_file(args.output, overwrite=True) as file:
+            file.write(weights)
+    except OSError as error:
+        raise InputError(f"cannot write {args.output}: {error.strerror}; choose another -o") from error
     print(args.output)
     return 0
 

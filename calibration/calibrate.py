@@ -10,7 +10,7 @@ import onnx
 from runtime.cli.progress import Progress
 from runtime.image import decibels
 from runtime.package.reading import Package
-from runtime.package.writing import check_destination, package_folder
+from runtime.package.writing import check_output, package_folder
 
 from .assemble import write_package
 from .collect import collect, empty
@@ -44,7 +44,7 @@ def calibrate(
     Killed, it goes on after the last whole photo when it is called again with the same package and photos; what
     comes out is the same, byte for byte. Raises InputError, PackageError or EngineError; then ``output`` is as before.
     """
-    check_destination(output, overwrite)
+    check_output(output, overwrite)
     smallest = _PADDINGS * package.manifest.pad_multiple
     calibrated, unseen = choose(photos, samples, smallest)
     models = {stage.name: load_graph(package.read(stage.file)) for stage in package.manifest.stages}

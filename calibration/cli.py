@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.cli.command import Parser
 from runtime.errors import BackendUnavailableError, InputError
-from runtime.package.writing import check_destination
+from runtime.package.writing import check_output
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 DEFAULT_SAMPLES = 16
@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    check_destination(args.output, args.overwrite)
+    check_output(args.output, args.overwrite)
 
     from runtime.cli.progress import Progress
     from runtime.package.reading import Package

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.cli.command import Parser, run_command
-from runtime.package.writing import check_destination, package_folder
+from runtime.package.writing import check_output, package_folder
 
 if TYPE_CHECKING:
     from runtime.cli.progress import Progress
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     name = "diffll" if args.checkpoint is None else _stem(args.checkpoint)
     output = args.output or Path("build") / f"{name}-{args.precision}"
-    check_destination(output, args.overwrite)
+    check_output(output, args.overwrite)
 
     from runtime.cli.progress import Progress
 

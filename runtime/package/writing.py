@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from ..errors import InputError
+from ..machine.files import write_folder
 from .manifest import MANIFEST
 
 
-def check_destination(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
     """Refuse, before any work, a place where the package cannot go. Raises InputError."""
     if not os.path.lexists(output):
         parent = next(folder for folder in output.absolute().parents if folder.exists())
@@ -31,18 +31,15 @@ def package_folder(output: Path, overwrite: bool) -> Iterator[Path]:
 
     Where the block raises, the folder goes and ``output`` stays as it was. Raises InputError (a full disk too).
     """
-    check_destination(output, overwrite)
-    work = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    check_output(output, overwrite)
+    place = Path(os.path.realpath(output))  # a symbolic link to a package stays one
     try:
-        work.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        yield work
-        _put_in_place(work, output, overwrite)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with write_folder(place, overwrite=overwrite) as work:
+            yield work
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{output}: cannot write the package ({reason}); free space or choose another -o.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def file_entries(folder: Path, names: Iterable[str]) -> dict[str, tuple[str, int]]:
@@ -52,13 +49,3 @@ def file_entries(folder: Path, names: Iterable[str]) -> dict[str, tuple[str, int
         content = (folder / name).read_bytes()
         entries[name] = (sha256(content).hexdigest(), len(content))
     return entries
-
-
-def _put_in_place(work: Path, output: Path, overwrite: bool) -> None:
-    if not overwrite or not output.exists():
-        os.rename(work, output)  # fails if somebody else made a package there meanwhile
-        return
-    old = work.with_suffix(".old")
-    os.rename(output, old)
-    os.rename(work, output)
-    shutil.rmtree(old, ignore_errors=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from .atomic import write_file
+from ..machine.files import write_file
 from .destination import check_destination, format_of
 from .photo import Photo
 
@@ -55,4 +56,21 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
         raise InputError(f"cannot write {path}: not enough memory; close other programs") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path}: {error}; write PNG or TIFF") from error
-    write_file(path, data, overwrite=overwrite)
+    target = Path(os.path.realpath(path)) if overwrite else path  # a symbolic link stays one
+    try:
+        with write_file(target, overwrite=overwrite) as file:
+            file.write(data)
+    except FileExistsError:
+        raise InputError(
+            f"cannot write {path}: it exists already; choose another name or allow it (--overwrite)"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; {_cure(error, data)}") from error
+
+
+def _cure(error: OSError, data: bytes) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"free {len(data) / 1e6:.1f} MB or choose another disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "choose another folder or change its permissions"
+    return "check the folder and its disk or choose another"
