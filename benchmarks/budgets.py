@@ -11,10 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from runtime.doctor.__main__ import machine
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.image import padded_size
 from runtime.machine.gpu import current_gpu
+from runtime.machine.host import describe
 from runtime.names import BACKENDS
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
@@ -169,7 +169,7 @@ def baseline_configs(
 def computes_fp16() -> bool:
     """Whether PyTorch finds half-precision arithmetic here. On a processor without it (AVX-512 and bf16, no fp16) the
     first full-size photo of 600x400 was not there after nine minutes."""
-    return current_gpu() is not None or not {"avx512_fp16", "asimdhp"}.isdisjoint(machine()["features"])
+    return current_gpu() is not None or not {"avx512_fp16", "asimdhp"}.isdisjoint(describe()["features"])
 
 
 def find_checkpoints(packages: Sequence[tuple[Package, str]], given: Sequence[Path]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("numpy", "onnx", "torch")  # beside those that runtime.doctor knows
+_LIBRARIES = ("numpy", "onnx", "torch")  # beside those that runtime.machine.host knows
 _CLOCKS = {
     "cpu_khz": "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
     "cpu_governor": "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
@@ -23,11 +23,11 @@ def fingerprint() -> dict[str, Any]:
     computes. ``gpu`` and ``power_mode`` are None where there is none."""
     from dataclasses import asdict
 
-    from runtime.doctor.__main__ import installed_libraries, machine
     from runtime.machine.gpu import current_gpu, is_jetson
+    from runtime.machine.host import describe, installed_libraries
     from runtime.names import __version__
 
-    here, gpu = machine(), current_gpu()
+    here, gpu = describe(), current_gpu()
     versions = installed_libraries()
     for name in _LIBRARIES:
         try:

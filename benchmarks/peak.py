@@ -19,11 +19,11 @@ def probe() -> dict[str, Any]:
     cpu float32 is numpy's, cpu bfloat16 is torch's where torch is installed and the processor computes it. cuda is
     torch's where it sees a GPU, else onnxruntime's where that has CUDA.
     """
-    from runtime.doctor.__main__ import machine
+    from runtime.machine.host import describe
 
     found: dict[str, Any] = {"cpu": {"float32": _numpy_gflops()}, "cuda": None}
     how = [f"cpu float32: numpy, {_SIDE} x {_SIDE}"]
-    features = machine()["features"]
+    features = describe()["features"]
     if importlib.util.find_spec("torch") is not None:
         import torch
 

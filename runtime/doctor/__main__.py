@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,19 +30,6 @@ if TYPE_CHECKING:
 
 PROBLEM_FOUND = 1
 _MARKS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
-# All of these install the one folder `onnxruntime`: the last one wins, and uninstalling one breaks the others.
-ONNXRUNTIME_WHEELS = tuple(
-    "onnxruntime" + suffix
-    for suffix in ("", "-gpu", "-openvino", "-directml", "-qnn", "-rocm", "-migraphx", "-training", "-cann", "-vitisai")
-)
-_LIBRARIES = ("numpy", "pillow", *ONNXRUNTIME_WHEELS, "openvino", "tensorrt", "tensorrt-rtx", "ncnn")
-_FEATURES = {
-    "x86": (
-        *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
-        *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
-    ),
-    "arm": ("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve"),
-}
 
 
 def parse_args(argv: Sequence[str] | None) -> Any:
@@ -70,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def examine(package: Package | None) -> dict[str, Any]:
     """The whole report, as ``--json`` prints it. Takes seconds: every backend is tried."""
     from ..machine.gpu import current_gpu
+    from ..machine.host import ONNXRUNTIME_WHEELS, describe, installed_libraries
     from ..names import __version__
     from .probes import check_backends
 
@@ -85,7 +71,7 @@ def examine(package: Package | None) -> dict[str, Any]:
         "ok": all(check.verdict != "problem" for check in checks),
         "summary": summary(checks),
         "version": __version__,
-        "machine": machine(),
+        "machine": describe(),
         "gpu": asdict(gpu) if gpu else None,
         "libraries": libraries,
         "checks": [asdict(check) for check in checks],
@@ -99,60 +85,10 @@ def summary(checks: Sequence[Check]) -> str:
     return f"{found}; ok here: {', '.join(runs) or 'nothing'}"
 
 
-def machine() -> dict[str, Any]:
-    from ..machine.cores import usable_cores
-    from ..machine.gpu import is_jetson
-
-    processor, flags = read_cpuinfo(Path("/proc/cpuinfo"))
-    arm = platform.machine().lower() in ("aarch64", "arm64", "armv8l")
-    wanted = _FEATURES["arm" if arm else "x86"] if flags else ()
-    return {
-        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        "jetson": is_jetson(),
-        "processor": processor or platform.processor(),
-        "features": [name for name in wanted if name in flags],
-        "features_missing": [name for name in wanted if name not in flags],
-        "usable_cores": usable_cores(),
-        "memory_mib": memory_mib(),
-    }
-
-
-def read_cpuinfo(path: Path) -> tuple[str, set[str]]:
-    """(the processor's name, its feature flags) of the first core; empty where Linux does not tell."""
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return "", set()
-    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE)
-    return name[1].strip() if name else "", set(flags[1].split()) if flags else set()
-
-
-def memory_mib() -> int | None:
-    """Of the machine, or the container's limit (cgroup v2) where that is less; None where it cannot be asked."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    with suppress(OSError, ValueError):  # no cgroup v2, or "max": no limit
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return memory >> 20
-
-
-def installed_libraries() -> dict[str, str]:
-    """Distribution -> version of everything that the runtime may use. Reads metadata, imports nothing."""
-    from importlib.metadata import distributions
-
-    found: dict[str, str] = {}
-    for distribution in distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
-        found.setdefault(name, distribution.version)  # the first on sys.path is the one that is imported
-    return {name: found[name] for name in _LIBRARIES if name in found}
-
-
 def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[Check]:
     """numpy, and that there is one onnxruntime, not two in one folder."""
+    from ..machine.host import ONNXRUNTIME_WHEELS
+
     if "numpy" not in libraries:
         yield _check("libraries", "numpy", "problem", "not installed, and everything needs it", "pip install numpy")
     wheels = [name for name in ONNXRUNTIME_WHEELS if name in libraries]
@@ -173,6 +109,7 @@ def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[C
 def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
     """Whether a GPU that is in the machine can be used, and whether its driver speaks the wheel's CUDA."""
     from ..machine.gpu import is_jetson
+    from ..machine.host import nvidia_devices
     from .probes import gpu_wheel
 
     if gpu is None:
@@ -195,18 +132,6 @@ def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
             yield _check("gpu", "cuda", "problem", detail, f"pip install {gpu_wheel(gpu)}")
         else:
             yield _check("gpu", "cuda", "ok", detail + (" and runs it too" if needs < speaks else ""))
-
-
-def nvidia_devices() -> bool:
-    """Whether the PCI bus shows an NVIDIA display or 3D controller, with or without a driver."""
-    for device in Path("/sys/bus/pci/devices").glob("*"):
-        try:
-            vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
-        except OSError:
-            continue
-        if vendor == "0x10de" and kind.startswith("0x03"):
-            return True
-    return False
 
 
 def wheel_cuda(version: str) -> int:

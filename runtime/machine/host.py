@@ -1,33 +1,123 @@
-"""What this machine has: free memory, and what this process takes of it."""
+"""What this machine is and has: processor, memory, NVIDIA devices, and the libraries that are installed."""
 
 from __future__ import annotations
 
+import os
+import platform
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from .cores import is_x86, usable_cores
+from .gpu import is_jetson
+
+_CGROUP = Path("/sys/fs/cgroup")
+# All of these install the one folder `onnxruntime`: the last one wins, and uninstalling one breaks the others.
+ONNXRUNTIME_WHEELS = tuple(
+    "onnxruntime" + suffix
+    for suffix in ("", "-gpu", "-openvino", "-directml", "-qnn", "-rocm", "-migraphx", "-training", "-cann", "-vitisai")
+)
+_LIBRARIES = ("numpy", "pillow", *ONNXRUNTIME_WHEELS, "openvino", "tensorrt", "tensorrt-rtx", "ncnn")
+_X86_FEATURES = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+)
+_ARM_FEATURES = ("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve")
 
 
-def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+def describe() -> dict[str, Any]:
+    """The machine as the doctor's ``--json`` and the benchmarks' records tell it; its keys are listed there."""
+    processor, flags = read_cpuinfo()
+    wanted = (_X86_FEATURES if is_x86() else _ARM_FEATURES) if flags else ()
+    return {
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "jetson": is_jetson(),
+        "processor": processor or platform.processor(),
+        "features": [name for name in wanted if name in flags],
+        "features_missing": [name for name in wanted if name not in flags],
+        "usable_cores": usable_cores(),
+        "memory_mib": memory_mib(),
+    }
+
+
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, set[str]]:
+    """(the processor's name, its feature flags) of the first core; empty where Linux does not tell."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return "", set()
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE)
+    return name[1].strip() if name else "", set(flags[1].split()) if flags else set()
+
+
+def memory_mib() -> int | None:
+    """The machine's memory, or the container's limit (cgroup v2) where that is less; None where it is not told."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with suppress(OSError, ValueError):  # no cgroup v2, or "max": no limit
+        memory = min(memory, int((_CGROUP / "memory.max").read_text()))
+    return memory >> 20
+
+
+def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
     """What a process may still take without swapping: the machine's, or what the container's limit (cgroup v2)
     leaves; None where it is not told."""
-    try:
-        match = re.search(r"^MemAvailable: *(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    except OSError:
+    available = _kibibytes(meminfo, "MemAvailable")
+    if available is None:
         return None
-    if match is None:
-        return None
-    free = int(match[1]) << 10
-    try:
-        limit, used = (cgroup / "memory.max").read_text(), (cgroup / "memory.current").read_text()
-        free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
-        pass
+    free = available << 10
+    with suppress(OSError, ValueError):  # no cgroup v2, or "max": no limit
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, limit - used + _page_cache(cgroup / "memory.stat"))
     return max(free, 0)
 
 
 def resident_bytes(status: Path = Path("/proc/self/status")) -> int | None:
     """What this process holds in memory now; None where it is not told."""
-    try:
-        match = re.search(r"^VmRSS:\s*(\d+) kB", status.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(match[1]) << 10 if match else None
+    resident = _kibibytes(status, "VmRSS")
+    return None if resident is None else resident << 10
+
+
+def _page_cache(stat: Path) -> int:
+    """Bytes of files that a container only keeps in case they are read again: the kernel counts them as used and
+    gives them up before anybody runs out of memory."""
+    with suppress(OSError):
+        match = re.search(r"^inactive_file (\d+)$", stat.read_text(), re.MULTILINE)
+        return int(match[1]) if match else 0
+    return 0
+
+
+def _kibibytes(path: Path, name: str) -> int | None:
+    """``name``'s value in a table of the kernel's; None where it is not told."""
+    with suppress(OSError):
+        match = re.search(rf"^{name}:\s*(\d+) kB", path.read_text(), re.MULTILINE)
+        return int(match[1]) if match else None
+    return None
+
+
+def nvidia_devices() -> bool:
+    """Whether the PCI bus shows an NVIDIA display or 3D controller, with or without a driver."""
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        try:
+            vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
+        except OSError:
+            continue
+        if vendor == "0x10de" and kind.startswith("0x03"):
+            return True
+    return False
+
+
+def installed_libraries() -> dict[str, str]:
+    """Distribution -> version of everything that the runtime may use. Reads metadata, imports nothing."""
+    from importlib.metadata import distributions
+
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
+        found.setdefault(name, distribution.version)  # the first on sys.path is the one that is imported
+    return {name: found[name] for name in _LIBRARIES if name in found}

@@ -87,7 +87,7 @@ def test_packages_times_backends_times_steps_times_sizes(tiny_package, half_pack
 
 
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
-    monkeypatch.setattr(plan, "machine", lambda: {"features": ["avx512_fp16"]})
+    monkeypatch.setattr(plan, "describe", lambda: {"features": ["avx512_fp16"]})
     monkeypatch.setattr(plan, "current_gpu", lambda: None)
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
@@ -104,7 +104,7 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     assert [config.precision for config in every] == ["fp32", "bf16", "fp16", "fp32", "fp32", "fp32"]
     quick = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in quick] == ["eager fp32", "eager bf16", "eager fp16"]
-    monkeypatch.setattr(plan, "machine", lambda: {"features": ["avx512f", "avx512_bf16"]})
+    monkeypatch.setattr(plan, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
     without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
     with pytest.raises(InputError, match="--baseline runs the published sampler"):

@@ -17,7 +17,7 @@ from PIL import Image
 from runtime.cli.photos import plan_outputs
 from runtime.errors import InputError
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

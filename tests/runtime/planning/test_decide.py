@@ -9,7 +9,6 @@ from itertools import pairwise
 import pytest
 
 from runtime import InputError, PackageError
-from runtime.machine.host import free_memory_bytes, resident_bytes
 from runtime.package.edits import with_key_stride
 from runtime.package.reading import Package
 from runtime.planning.decide import decide
@@ -181,24 +180,6 @@ def test_a_graph_without_the_constant_is_refused(tiny_package):
     assert sum(a != b for a, b in zip(changed, graph, strict=True)) == 2
     with pytest.raises(PackageError, match="here: its attention has no key stride"):
         with_key_stride(package.read("dwt.onnx"), 2, "here")
-
-
-def test_what_the_machine_tells(tmp_path):
-    (tmp_path / "status").write_text("VmPeak:\t  10 kB\nVmRSS:\t   4 kB\n")
-    assert resident_bytes(tmp_path / "status") == 4096
-    assert resident_bytes(tmp_path / "none") is None
-    assert free_memory_bytes(tmp_path / "none") is None
-
-
-def test_free_memory_is_what_a_container_leaves(tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 999 kB\nMemAvailable:    4096 kB\n")
-    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
-    (tmp_path / "memory.current").write_text(str(1 << 20))
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_memory_bytes(meminfo, tmp_path) == 4096 << 10
-    (tmp_path / "memory.max").write_text(str(3 << 20))
-    assert free_memory_bytes(meminfo, tmp_path) == 2 << 20
 
 
 def test_a_file_with_both_pictures_takes_twice_the_memory_of_one(plan):
