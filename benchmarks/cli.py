@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.cli.command import Parser, photo_size
 from runtime.errors import InputError
+from runtime.names import SAMPLERS
 
 BASELINES = ("pytorch", "naive-onnx")
 SUITES = ("gpu",)
@@ -29,7 +30,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="NAME or NAME:PROVIDER, default: onnxruntime")  # fmt: skip
     parser.add_argument("--steps", nargs="+", action="extend", type=int, default=[], metavar="N",
                         help="default: the package's own, 10")  # fmt: skip
-    parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", metavar="NAME",
+                        help=f"{', '.join(SAMPLERS)} (default: ddim)")  # fmt: skip
     parser.add_argument("--baseline", nargs="+", action="extend", choices=BASELINES, default=[],
                         help="PyTorch eager, autocast, torch.compile; plainly traced graphs")  # fmt: skip
     parser.add_argument("--checkpoint", nargs="+", action="extend", type=Path, default=[], metavar="FILE",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
+from runtime.names import BACKENDS, SAMPLERS
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -18,8 +19,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("package", metavar="PACKAGE")
     parser.add_argument("pairs", type=Path, metavar="PAIRS", help="a folder with low/ and high/, same file names")
     parser.add_argument("--steps", type=int, nargs="+", default=[10], metavar="N", help="default: 10")
-    parser.add_argument("--sampler", nargs="+", default=["ddim"], metavar="NAME", help="default: ddim")
-    parser.add_argument("--backend", default="onnxruntime", metavar="NAME")
+    parser.add_argument("--sampler", nargs="+", choices=SAMPLERS, default=["ddim"], metavar="NAME",
+                        help=f"{', '.join(SAMPLERS)} (default: ddim)")  # fmt: skip
+    parser.add_argument("--backend", choices=BACKENDS, default="onnxruntime", metavar="NAME",
+                        help=f"{', '.join(BACKENDS)} (default: onnxruntime)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     return parser.parse_args(argv)
 
@@ -34,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from runtime.enhancer import Enhancer
     from runtime.image import psnr
-    from runtime.names import SAMPLERS
     from runtime.photo import read_photo
     from runtime.sampler import check_steps
 

@@ -76,6 +76,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
     "module",
     [
         "runtime",
+        "runtime.plan",
         "runtime.doctor",
         "export.build",
         "export.engine",
@@ -83,6 +84,9 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "benchmarks.quality",
         "benchmarks",
         "benchmarks.report",
+        "benchmarks.tiling",
+        "benchmarks.islands",
+        "benchmarks.full_size",
     ],
 )
 def test_help_answers_without_heavy_imports(module):

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ..errors import DiffLLError, InputError
 
+SOME_FAILED = 1
 USER_ERROR = 2
 ROOT = __package__.partition(".")[0]
 """``runtime`` in a checkout, ``diffll`` on a device."""
@@ -28,7 +29,16 @@ class Parser(argparse.ArgumentParser):
 
 def fail(message: object) -> None:
     """Print the one ``error:`` line."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    print(error_line(message), file=sys.stderr, flush=True)
+
+
+def error_line(message: object) -> str:
+    return printable(f"error: {' '.join(str(message).split())}")
+
+
+def printable(text: str) -> str:
+    """Without control characters: names of files, and what others have written into them, reach the terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError, InputError
-from ..names import KINDS
-from .command import ROOT, Parser, fail
+from ..names import BACKENDS, KINDS, SAMPLERS
+from .command import ROOT, SOME_FAILED, Parser, error_line
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..enhancer import Enhancer
     from ..planning.decide import Plan
-
-SOME_FAILED = 1
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -33,9 +31,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--backend",
+        choices=BACKENDS,
         default="onnxruntime",
         metavar="NAME",
-        help="onnxruntime (default), openvino, ncnn, tensorrt, tensorrt-rtx, auto",
+        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
     )
     parser.add_argument(
         "--provider",
@@ -49,7 +48,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
     )
-    parser.add_argument("--sampler", default="ddim", metavar="NAME", help="ddim (default) or dpmpp-2m")
+    parser.add_argument(
+        "--sampler", choices=SAMPLERS, default="ddim", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: ddim)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
     parser.add_argument(
         "--max-memory",
@@ -119,25 +120,24 @@ def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]
 def enhance_all(enhancer: Enhancer, pairs: Sequence[tuple[Path, Path]], args: argparse.Namespace) -> int:
     """Enhance every photo; one that cannot be done does not stop the others."""
     failed: list[Path] = []
-    bar = Bar(len(pairs))
-    for done, (source, target) in enumerate(pairs):
-        bar.show(done, source.name)
-        try:
-            enhance_file(enhancer, source, target, args)
-        except DiffLLError as error:
-            if len(pairs) == 1:
-                raise
-            bar.clear()
-            fail(error)
-            failed.append(source)
-    bar.clear()
+    progress = Progress()
+    with progress.count(len(pairs), "photo") as begin:
+        for source, target in pairs:
+            begin(source.name)
+            try:
+                enhance_file(enhancer, source, target, args, progress)
+            except DiffLLError as error:
+                if len(pairs) == 1:
+                    raise
+                progress.note(error_line(error))
+                failed.append(source)
     if failed:
         print(f"{len(failed)} of {len(pairs)} photos failed:", *failed, sep="\n  ", file=sys.stderr)
         return SOME_FAILED
     return 0
 
 
-def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.Namespace) -> None:
+def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> None:
     """Read, brighten and write one photo. Raises DiffLLError; nothing half-written is left."""
     import numpy as np
 
@@ -154,31 +154,10 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
     chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
     pixels = enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed, plan=chosen)
     if enhancer.why:
-        print(f"{source}: {enhancer.why}", file=sys.stderr)
+        progress.note(f"{source}: {enhancer.why}")
     bright = photo.with_pixels(pixels)
     if args.before_after:
         alpha = None if photo.alpha is None else np.hstack((photo.alpha, photo.alpha))
         bright = bright.with_pixels(np.hstack((photo.pixels, bright.pixels)), alpha)
     del photo, pixels  # their memory is for what the file takes
     write_photo(target, bright, overwrite=args.overwrite)
-
-
-class Bar:
-    """A progress bar over photos, on stderr, when that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._started = total, time.perf_counter()
-        self._on = sys.stderr.isatty()
-
-    def show(self, done: int, name: str) -> None:
-        if not self._on:
-            return
-        filled = 24 * done // self._total
-        each = f", {(time.perf_counter() - self._started) / done:.1f} s a photo" if done else ""
-        sys.stderr.write(f"\r\x1b[2K[{'#' * filled}{'.' * (24 - filled)}] {done}/{self._total}{each}  {name}")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._on:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError
-from ..names import KINDS
+from ..names import BACKENDS, KINDS
 from .command import ROOT, Parser, photo_size
 
 if TYPE_CHECKING:
@@ -26,10 +26,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-memory", metavar="SIZE", help="such as 2GiB or 512MiB (default: what is free, less a margin)"
     )
-    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help="default: onnxruntime")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="onnxruntime",
+        metavar="NAME",
+        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: 10)")
     parser.add_argument(
-        "--plan", choices=KINDS, metavar="NAME", help="whole, strips or tiles; default: as memory asks for"
+        "--plan", choices=KINDS, metavar="NAME", help=f"{', '.join(KINDS)}; default: as memory asks for"
     )
     return parser.parse_args(argv)
 
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             speed = speeds(enhancer.backend, enhancer.package)
         except DiffLLError as error:  # engines of one size, say
-            print(f"no time is told, as a probe of 512x512 could not be run: {error}", file=sys.stderr)
+            print(f"no time is predicted, because a probe of 512x512 pixels could not run: {error}", file=sys.stderr)
             speed = {"denoiser": math.nan, "rest": math.nan}
         show(plan, speed)
     return 0

@@ -1,20 +1,26 @@
-"""Honest feedback while something long runs: what, since when, and a sign of life every few seconds."""
+"""What a command shows while something long runs: what, since when, how much is left, and a sign of life."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
-_HEARTBEAT_S = 4.0
+from .command import printable
+
+_REWRITE_S = 1.0  # in a terminal
+_HEARTBEAT_S = 4.0  # between two lines in a log file, while one task runs
+_COUNT_S = 30.0  # the same over many items, which may take hours together
+_BAR = 24
 
 
 class Progress:
-    """Prints to ``stream`` (default: stderr). In a terminal the running line is rewritten every second; in a log
-    file a line is added every few seconds, so that neither is ever silent for longer than 5 s."""
+    """Prints to ``stream`` (default: stderr). In a terminal one line is rewritten every second. In a log file a task
+    adds a line every few seconds, and a count over many items one every half minute."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -25,31 +31,96 @@ class Progress:
     def task(self, name: str, expectation: str = "") -> Iterator[None]:
         """Announce ``name`` (and what to expect, such as ``last time 3.1 s``), time it, say how it ended."""
         started = time.perf_counter()
-        finished = threading.Event()
         hint = f" ({expectation})" if expectation else ""
         self._show(f"{name} ...{hint}")
-        beat = threading.Thread(target=self._beat, args=(name, hint, started, finished), daemon=True)
-        beat.start()
         outcome = "failed after"
         try:
-            yield
+            with self._beat(_HEARTBEAT_S, lambda: f"{name} ... {time.perf_counter() - started:.0f} s{hint}"):
+                yield
             outcome = "done in"
         finally:
-            finished.set()
-            beat.join()
-            self._show(f"{name} {outcome} {time.perf_counter() - started:.1f} s", last=True)
+            self.note(f"{name} {outcome} {time.perf_counter() - started:.1f} s")
+
+    @contextmanager
+    def count(self, total: int, unit: str) -> Iterator[Callable[[str], None]]:
+        """Show how far a loop over ``total`` items (each a ``unit``, such as "photo") has come. Yields what is called
+        as an item begins, with its name. A log file hears nothing of a single item, or of the first half minute."""
+        counter = _Count(total, unit, bar=self._terminal)
+
+        def begin(name: str) -> None:
+            counter.begin(name)
+            if self._terminal:
+                self._show(str(counter))
+
+        quiet = total < 2 and not self._terminal
+        try:
+            with nullcontext() if quiet else self._beat(_COUNT_S, lambda: str(counter)):
+                yield begin
+        finally:
+            self._show("")
 
     def note(self, text: str) -> None:
+        """A line that stays."""
         self._show(text, last=True)
 
-    def _beat(self, name: str, hint: str, started: float, finished: threading.Event) -> None:
-        while not finished.wait(1.0 if self._terminal else _HEARTBEAT_S):
-            self._show(f"{name} ... {time.perf_counter() - started:.0f} s{hint}")
+    @contextmanager
+    def _beat(self, log_s: float, text: Callable[[], str]) -> Iterator[None]:
+        """Show ``text()`` again and again inside."""
+        finished = threading.Event()
+
+        def beat() -> None:
+            while not finished.wait(_REWRITE_S if self._terminal else log_s):
+                self._show(text())
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
 
     def _show(self, text: str, *, last: bool = False) -> None:
         with self._lock:
             if self._terminal:
-                self._stream.write(f"\r\x1b[2K{text}" + ("\n" if last else ""))
-            else:
-                self._stream.write(text + "\n")
+                shown = f"{text}\n" if last else text[: self._columns() - 1]  # a wrapped line cannot be rewritten
+                self._stream.write(f"\r\x1b[2K{shown}")
+            elif text:
+                self._stream.write(f"{text}\n")
             self._stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+
+class _Count:
+    """How far a loop has come, as text."""
+
+    def __init__(self, total: int, unit: str, *, bar: bool) -> None:
+        self._total, self._unit, self._bar = total, unit, bar
+        self._done, self._name = -1, ""
+        self._started = self._finished = time.perf_counter()
+
+    def begin(self, name: str) -> None:
+        self._done, self._name, self._finished = self._done + 1, name, time.perf_counter()
+
+    def __str__(self) -> str:
+        done, now = max(self._done, 0), time.perf_counter()
+        filled = _BAR * done // self._total
+        bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._bar else ""
+        pace = f"{now - self._started:.0f} s"
+        if done:
+            each = (self._finished - self._started) / done
+            left = max(0.0, each * self._total - (now - self._started))
+            pace = f"{each:.1f} s a {self._unit}, {_duration(left)} left"
+        return f"{bar}{done}/{self._total}, {pace}  {printable(self._name)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
         (["--size", "0x4"], "size 0x4 is smaller than 1x1"),
         (["--size", "64x48", "64x48"], "the same size was given twice"),
         (["--steps", "6"], "steps is 6, which does not divide 200"),
-        (["--sampler", "euler"], "sampler 'euler' is not known"),
+        (["--sampler", "euler"], "invalid choice: 'euler'"),
         (["--rounds", "0"], "--rounds is a number from 1 up"),
         (["--baseline", "tensorflow"], "invalid choice: 'tensorflow'"),
         (["--baseline", "pytorch"], "which --baseline needs; give it with --checkpoint FILE"),
