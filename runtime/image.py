@@ -17,7 +17,7 @@ def padded_size(size: int, multiple: int) -> int:
 
 
 def reflect_indices(size: int, padded: int) -> NDArray[np.intp]:
-    """(padded,) source index of every padded place: reflection that does not repeat the border pixel.
+    """(padded,) source index of every padded position: reflection that does not repeat the border pixel.
 
     Equal to torch's ``reflect`` where that is defined (padding smaller than the image). Past it the reflection
     goes on back and forth, 0 1 2 1 0 1 2 ..., and an image one pixel wide repeats that pixel: this is the rule
@@ -25,8 +25,8 @@ def reflect_indices(size: int, padded: int) -> NDArray[np.intp]:
     """
     if size == 1:
         return np.zeros(padded, np.intp)
-    place = np.arange(padded) % (2 * (size - 1))
-    return np.minimum(place, 2 * (size - 1) - place)
+    position = np.arange(padded) % (2 * (size - 1))
+    return np.minimum(position, 2 * (size - 1) - position)
 
 
 def to_tensor(photos: Pixels, multiple: int, *, top: int = 0, bottom: int | None = None) -> NDArray[np.float32]:

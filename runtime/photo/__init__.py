@@ -3,9 +3,8 @@
 Importing this package loads neither Pillow nor any codec; the first photo that is read or written does.
 """
 
-from .destination import SUFFIXES, check_destination
 from .photo import Photo
 from .read import read_photo
-from .write import check_fits, write_photo
+from .write import SUFFIXES, check_destination, check_fits, write_photo
 
 __all__ = ["SUFFIXES", "Photo", "check_destination", "check_fits", "read_photo", "write_photo"]

@@ -12,11 +12,11 @@ from PIL import Image
 
 _log = logging.getLogger(__name__)
 
-ORIENTATION = 274
-EXIF_IFD, GPS_IFD, INTEROP_IFD = 34665, 34853, 40965
+_ORIENTATION = 274
+_EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 34665, 34853, 40965
 # Tags of a TIFF (and, from some phones, of EXIF) that describe how the source stored its pixels, the
 # thumbnail, and blocks with copies of other metadata (XMP, IPTC, Photoshop, ICC): untrue in a new file.
-STORAGE = frozenset(
+_STORAGE = frozenset(
     tag
     for first, last in (
         (254, 266), (273, 273), (277, 281), (284, 293), (297, 301), (317, 317), (320, 347), (512, 532),
@@ -33,7 +33,7 @@ def orientation(image: Image.Image) -> int:
     Pillow turns a TIFF itself when it loads it, and then forgets the tag.
     """
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged metadata must not cost the photo
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -50,28 +50,32 @@ def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
+def carried(exif: Image.Exif) -> dict[int, Any]:
+    """Tag -> value of what stays true in a new file, with the EXIF, GPS and interoperability tags as dictionaries."""
+    tags = {tag: value for tag, value in exif.items() if tag not in _STORAGE and tag not in (_EXIF_IFD, _GPS_IFD)}
+    for tag in (_EXIF_IFD, _GPS_IFD):
+        values = {key: value for key, value in exif.get_ifd(tag).items() if key not in _PIXEL_SIZE}
+        if _INTEROP_IFD in values:
+            values[_INTEROP_IFD] = dict(exif.get_ifd(_INTEROP_IFD))
+        if values:
+            tags[tag] = values
+    return tags
+
+
 def exif_bytes(image: Image.Image, path: Path) -> bytes | None:
     """EXIF of an open image, ready to be written to a file of any format; None if there is none.
 
-    Orientation is 1; the thumbnail and the tags of STORAGE are left out. Damaged EXIF is left out too,
+    Orientation is 1; the thumbnail and what ``carried`` leaves out are gone. Damaged EXIF is left out too,
     with a line in the log that names ``path``.
     """
     try:
         source = image.getexif()
         kept = Image.Exif()
         kept.endian = source.endian  # maker notes are read in the byte order around them
-        for tag, value in source.items():
-            if tag not in STORAGE and tag not in (EXIF_IFD, GPS_IFD):
-                kept[tag] = value
-        for tag in (EXIF_IFD, GPS_IFD):
-            values = {key: value for key, value in source.get_ifd(tag).items() if key not in _PIXEL_SIZE}
-            if INTEROP_IFD in values:
-                values[INTEROP_IFD] = dict(source.get_ifd(INTEROP_IFD))
-            if values:
-                kept[tag] = values
+        kept.update(carried(source))
         if not kept:
             return None
-        kept[ORIENTATION] = 1
+        kept[_ORIENTATION] = 1
         return kept.tobytes()
     except Exception as error:
         _log.warning("%s: its EXIF data is damaged and is not passed on (%s)", path, error)

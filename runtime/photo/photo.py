@@ -13,24 +13,20 @@ from ..errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One upright RGB picture. Its arrays may be read-only: copy them before writing into them.
-
-    pixels: (H, W, 3), uint8 or uint16, RGB; a grey photo has three equal channels.
-    alpha: (H, W), dtype of pixels, 0 is transparent; not premultiplied.
-    grey: the file held one channel; ``write_photo`` then writes luminance (ITU-R 601) again.
-    icc_profile: bytes of the file's colour profile; the pixels are in its colours, not converted.
-    exif: "Exif\\0\\0" and a TIFF structure: no thumbnail, no sizes, orientation 1.
-    format: what the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP".
-
-    Raises InputError where the arrays do not fit each other.
-    """
+    """One upright RGB picture. Its arrays may be read-only. Raises InputError where they do not fit each other."""
 
     pixels: NDArray[Any]
+    """(H, W, 3), uint8 or uint16, RGB; a grey photo has three equal channels."""
     alpha: NDArray[Any] | None
+    """(H, W), dtype of pixels, 0 is transparent; not premultiplied."""
     grey: bool
+    """The file held one channel; ``write_photo`` then writes luminance (ITU-R 601) again."""
     icc_profile: bytes | None
+    """The file's colour profile; the pixels are in its colours, not converted."""
     exif: bytes | None
+    """"Exif\\0\\0" and a TIFF structure: no thumbnail, no sizes, orientation 1."""
     format: str
+    """What the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP"."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

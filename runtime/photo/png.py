@@ -1,4 +1,4 @@
-"""PNG by hand: what Pillow does not check when reading, and what it cannot write (16-bit colour).
+"""PNG by hand: what Pillow does not check when it reads one, and a writer, since Pillow writes no 16-bit colour.
 
 8-bit photos are written here too: filtering with numpy and run-length deflate takes a third of Pillow's
 time at compression level 1 (0.7 s against 2.2 s for 24 megapixels), for a smaller file of a noisy photo.
@@ -20,13 +20,15 @@ _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _UP = 2
 
 
-def check(file: BinaryIO) -> None:
-    """Raise ValueError where the PNG in ``file`` is cut short or a critical chunk's checksum is wrong.
+def sample_bits(file: BinaryIO) -> int:
+    """Bits of a sample of the PNG in ``file``: 1, 2, 4, 8 or 16.
 
-    Pillow skips the checksums of the pixel data and does not miss the end of the file.
+    Raises ValueError where it is cut short or a critical chunk's checksum is wrong: Pillow skips the checksums of the
+    pixel data and does not miss the end of the file. Its ``verify()`` would refuse photos for damage in chunks that
+    do not matter.
     """
     size = os.fstat(file.fileno()).st_size
-    position = len(SIGNATURE)
+    position, depth = len(SIGNATURE), 0
     while True:
         file.seek(position)
         head = file.read(8)
@@ -40,8 +42,10 @@ def check(file: BinaryIO) -> None:
             body = file.read(length)
             if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(file.read(4), "big"):
                 raise ValueError(f"wrong checksum in its {kind!r} part")
+            if kind == b"IHDR":
+                depth = depth or body[8]
         if kind == b"IEND":
-            return
+            return depth
 
 
 def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | None) -> bytes:

@@ -1,22 +1,35 @@
-"""Read a photo file: the file itself; what is in it is read by decode.py."""
+"""Read a photo file: format, limits, depth, orientation, and every failure an InputError.
+
+Pillow is imported by the first photo. Its plugin classes are used instead of ``Image.open``: they give the size of
+any photo, where ``Image.open`` raises or warns by a limit of its own that only a process-wide setting moves.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from numpy.typing import NDArray
 
 from ..errors import InputError
+from . import png
 from .photo import Photo
 
+if TYPE_CHECKING:
+    from PIL import ImageFile
 
-def read_photo(
-    path: str | os.PathLike[str],
-    *,
-    max_pixels: int = 100_000_000,
-    check: Callable[[int, int, int], object] | None = None,
-) -> Photo:
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0")
+_SIGNATURES = {"JPEG": (b"\xff\xd8\xff",), "PNG": (png.SIGNATURE,), "TIFF": _TIFF, "BMP": (b"BM",)}
+_OTHERS = {"a GIF": b"GIF8", "a Photoshop file": b"8BPS", "a PDF": b"%PDF", "a JPEG 2000": b"\0\0\0\x0cjP"}
+
+SizeCheck = Callable[[int, int, int], object]
+
+
+def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000, check: SizeCheck | None = None) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP or BMP file, told by its content and not by its name.
 
     Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8.
@@ -36,11 +49,7 @@ def read_photo(
         if not stat.S_ISREG(mode):
             raise InputError(f"cannot read {path}: it is not a regular file; save it to one first")
         with path.open("rb") as file:
-            try:
-                from .decode import decode
-            except ImportError as error:
-                raise InputError(f"cannot read {path}: {error}; run: pip install pillow") from error
-            return decode(file, path, max_pixels=max_pixels, check=check)
+            return _decode(file, path, _format(file.read(32), path), max_pixels, check)
     except InputError:
         raise
     except FileNotFoundError:
@@ -49,3 +58,130 @@ def read_photo(
         raise InputError(f"cannot read {path}: permission denied; change its permissions") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}; check the name and the disk") from error
+
+
+def _format(head: bytes, path: Path) -> str:
+    if not head:
+        raise InputError(f"cannot read {path}: it is empty (0 bytes); copy it again")
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    for kind, signatures in _SIGNATURES.items():
+        if head.startswith(signatures):
+            return kind
+    what = next((name for name, signature in _OTHERS.items() if head.startswith(signature)), "not a known photo")
+    if head[4:8] == b"ftyp":
+        what = "a HEIC, an AVIF or a video"
+    raise InputError(f"cannot read {path}: it is {what}; convert it to JPEG, PNG, TIFF, WebP or BMP")
+
+
+def _decode(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
+    """The photo in ``file``; ``path`` is for messages. Raises InputError only."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _photo(file, path, kind, max_pixels, check)
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(f"cannot read {path}: {error}; run: pip install pillow") from error
+    except MemoryError:
+        raise InputError(f"cannot read {path}: not enough memory; resize it or close other programs") from None
+    except Exception as error:  # Pillow raises almost anything on damaged bytes
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(
+            f"cannot read {path}: the {kind} file is damaged, cut short or of an unusual kind ({detail}); "
+            "copy it again, or save it again from another program"
+        ) from error
+
+
+def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
+    from . import tiff
+    from .exif import exif_bytes, orientation, upright
+    from .samples import colour_key, load_16bit, split, to_8bit
+
+    depth = 8
+    if kind == "PNG":
+        depth = png.sample_bits(file)
+    elif kind == "TIFF":
+        depth = tiff.sample_bits(file, path)
+    elif kind == "WEBP":
+        _check_size(_webp_size(file), path, max_pixels)
+    image = _open(file, kind)
+    _check_size(image.size, path, max_pixels)
+    if getattr(image, "is_animated", False):
+        raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
+    if check is not None:
+        # a PNG's orientation may come behind its pixels: asked for, Pillow would decode them
+        turned = kind != "PNG" and orientation(image) >= 5
+        width, height = image.size[::-1] if turned else image.size
+        try:
+            check(width, height, 16 if depth == 16 else 8)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    profile = image.info.get("icc_profile")
+    samples: NDArray[Any] = load_16bit(image, _open(file, kind), path) if depth == 16 else to_8bit(image, path)
+    if image.mode == "CMYK":
+        profile = None  # the samples are sRGB
+    pixels, alpha, grey = split(samples)
+    key = image.info.get("transparency")
+    if alpha is None and kind == "PNG" and isinstance(key, (int, tuple)):
+        alpha = colour_key(pixels, key, depth)
+
+    turn = orientation(image)
+    return Photo(
+        pixels=upright(pixels, turn),
+        alpha=None if alpha is None else upright(alpha, turn),
+        grey=grey,
+        icc_profile=profile if isinstance(profile, bytes) and profile else None,
+        exif=exif_bytes(image, path),
+        format=kind,
+    )
+
+
+def _open(file: BinaryIO, kind: str) -> ImageFile.ImageFile:
+    """Read the header with Pillow's plugin. The first picture of an MPO is its JPEG.
+
+    From the open file, never by path: there Pillow (12.0 to 13.0) maps uncompressed TIFF pixels into
+    memory by their turned size, and a photo with orientation 5 to 8 comes out scrambled.
+    """
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    plugins: dict[str, type[ImageFile.ImageFile]] = {
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "PNG": PngImagePlugin.PngImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+        "WEBP": WebPImagePlugin.WebPImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+    }
+    file.seek(0)
+    return plugins[kind](file)
+
+
+def _webp_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height by the first 30 bytes: Pillow allocates the whole canvas before it tells the size."""
+    file.seek(0)
+    head = file.read(30)
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = (int.from_bytes(head[i : i + 2], "little") & 0x3FFF for i in (26, 28))
+        return width, height
+    raise ValueError("no WebP picture follows the header")
+
+
+def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
+    from PIL import Image
+
+    width, height = size
+    limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+    if width * height > limit:
+        raise InputError(
+            f"cannot read {path}: it is {width} x {height} ({width * height / 1e6:.1f} megapixels), "
+            f"above the limit of {limit / 1e6:.1f} megapixels; resize it first"
+        )

@@ -1,4 +1,7 @@
-"""TIFF by hand: which kinds are refused, and 8 and 16 bit ones written with the EXIF that Pillow would drop."""
+"""TIFF by hand: which kinds are refused, and a writer, since Pillow writes no 16-bit colour.
+
+The tags themselves are Pillow's work (``ImageFileDirectory_v2``); tifffile would be one more library on a device.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..errors import InputError
-from .exif import EXIF_IFD, GPS_IFD, INTEROP_IFD, STORAGE
+from .exif import carried
 
 _SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -71,7 +74,9 @@ def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | No
     if icc_profile:
         tags.tagtype[_ICC] = 7
         tags[_ICC] = icc_profile
-    for tag, value in _exif_tags(exif or b"").items():
+    source = Image.Exif()
+    source.load(exif or b"")
+    for tag, value in carried(source).items():
         tags[tag] = value
     file = io.BytesIO()
     tags.save(file)
@@ -83,15 +88,3 @@ def _strip(block: NDArray[Any]) -> bytes:
     difference[:, 1:] -= block[:, :-1]
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     return deflate.compress(difference.astype(block.dtype.newbyteorder("<"), copy=False).data) + deflate.flush()
-
-
-def _exif_tags(data: bytes) -> dict[int, Any]:
-    exif = Image.Exif()
-    exif.load(data)
-    tags = {tag: value for tag, value in exif.items() if tag not in STORAGE}
-    for tag in (EXIF_IFD, GPS_IFD):
-        if tag in tags:
-            tags[tag] = dict(exif.get_ifd(tag))
-            if INTEROP_IFD in tags[tag]:
-                tags[tag][INTEROP_IFD] = dict(exif.get_ifd(INTEROP_IFD))
-    return tags

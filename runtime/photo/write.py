@@ -3,23 +3,65 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..machine.files import write_file
-from .destination import check_destination, format_of
-from .photo import Photo
+from . import png
+from .photo import Photo, luminance
 
+_log = logging.getLogger(__name__)
+
+_NAMES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",), "BMP": (".bmp",)}
+SUFFIXES: Mapping[str, str] = {suffix: kind for kind, suffixes in _NAMES.items() for suffix in suffixes}
+"""Lower-case suffix of a file name to the format that is written to it."""
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "WEBP": {"quality": 95, "method": 4, "alpha_quality": 100},
+    "BMP": {},
+}
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
+_JPEG_EXIF_BYTES = 65533
+
+
+def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
+    """Raise InputError where ``write_photo`` would refuse ``path``; writes nothing.
+
+    Refused: an unknown suffix, a folder that is missing or not writable, a name that is taken
+    (without ``overwrite``), the file of ``source`` itself under any name (without ``overwrite``).
+    """
+    path = Path(path)
+    _format_of(path)
+    folder = path.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"cannot write {path}: {folder} {what}; make the folder first")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give a file name in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: no permission to write in {folder}; choose another folder")
+    if overwrite or not os.path.lexists(path):
+        return
+    with suppress(OSError):
+        if source is not None and os.path.samefile(path, source):
+            raise _taken(path, "it is the photo being read")
+    raise _taken(path)
 
 
 def check_fits(path: str | os.PathLike[str], photo: Photo) -> None:
     """Raise InputError where the format of ``path`` cannot hold ``photo``: its alpha, depth or size."""
     path = Path(path)
-    kind = format_of(path)
+    kind = _format_of(path)
     if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
         raise InputError(f"cannot write {path}: the photo has 16 bits and {kind} holds 8; write PNG or TIFF")
     if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
@@ -47,11 +89,9 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
     check_destination(path, source=None, overwrite=overwrite)
     check_fits(path, photo)
     try:
-        from .encode import encode
+        data = _encode(photo, _format_of(path))
     except ImportError as error:
         raise InputError(f"cannot write {path}: {error}; run: pip install pillow") from error
-    try:
-        data = encode(photo, format_of(path))
     except MemoryError:
         raise InputError(f"cannot write {path}: not enough memory; close other programs") from None
     except (OSError, ValueError) as error:
@@ -61,11 +101,21 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
         with write_file(target, overwrite=overwrite) as file:
             file.write(data)
     except FileExistsError:
-        raise InputError(
-            f"cannot write {path}: it exists already; choose another name or allow it (--overwrite)"
-        ) from None
+        raise _taken(path) from None
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; {_cure(error, data)}") from error
+
+
+def _format_of(path: Path) -> str:
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        what = f"the suffix {path.suffix!r} is not known" if path.suffix else "its name has no suffix"
+        raise InputError(f"cannot write {path}: {what}; use one of {', '.join(SUFFIXES)}") from None
+
+
+def _taken(path: Path, why: str = "it exists already") -> InputError:
+    return InputError(f"cannot write {path}: {why}; choose another name or allow it (--overwrite)")
 
 
 def _cure(error: OSError, data: bytes) -> str:
@@ -74,3 +124,41 @@ def _cure(error: OSError, data: bytes) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "choose another folder or change its permissions"
     return "check the folder and its disk or choose another"
+
+
+def _encode(photo: Photo, kind: str) -> bytes:
+    """The file of ``photo`` in the format ``kind``, which must be able to hold it."""
+    from PIL import Image
+
+    from . import tiff
+
+    samples = _samples(photo, kind)
+    icc_profile, exif = photo.icc_profile, photo.exif
+    if icc_profile and icc_profile[16:20] == b"GRAY" and samples.shape[2] >= 3:
+        icc_profile = None  # a grey profile says nothing about three channels
+    if kind == "PNG":
+        return png.encode(samples, icc_profile=icc_profile, exif=exif)
+    if kind == "TIFF":
+        return tiff.encode(samples, icc_profile=icc_profile, exif=exif)
+    if kind == "JPEG" and exif and len(exif) > _JPEG_EXIF_BYTES:
+        _log.warning("EXIF data of %d bytes does not fit into a JPEG and is left out", len(exif))
+        exif = None
+    options = dict(_SETTINGS[kind])
+    if kind != "BMP":
+        options.update({key: data for key, data in (("icc_profile", icc_profile), ("exif", exif)) if data})
+    file = io.BytesIO()
+    Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _samples(photo: Photo, kind: str) -> NDArray[Any]:
+    """(H, W, C): one grey channel for a grey photo where the format has that, alpha as the last."""
+    channels = [photo.pixels]
+    if photo.grey:
+        grey = luminance(photo.pixels)[..., None]
+        # WebP has no grey; 16-bit grey with alpha is a TIFF that few programs read, this one included
+        spread = kind == "WEBP" or (kind == "TIFF" and photo.alpha is not None and grey.dtype == np.uint16)
+        channels = [grey] * 3 if spread else [grey]
+    if photo.alpha is not None:
+        channels.append(photo.alpha[..., None])
+    return np.ascontiguousarray(np.concatenate(channels, axis=2))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from runtime.errors import InputError
 from runtime.photo import SUFFIXES, Photo, check_fits, read_photo, write_photo
-from runtime.photo import encode as encode_module
+from runtime.photo import write as write_module
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 
@@ -231,7 +231,7 @@ def test_exif_cannot_change_the_layout_of_a_tiff(tmp_path: Path) -> None:
 
 def test_exif_too_long_for_a_jpeg_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
-    monkeypatch.setattr(encode_module._log, "warning", lambda text, *values: warnings.append(text % values))
+    monkeypatch.setattr(write_module._log, "warning", lambda text, *values: warnings.append(text % values))
     photo = photo_of(exif=exif_bytes(bytes(70_000)))
     write_photo(tmp_path / "a.jpg", photo)
     assert read_photo(tmp_path / "a.jpg").exif is None

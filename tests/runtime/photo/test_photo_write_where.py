@@ -12,7 +12,7 @@ from photo_samples import assert_same, photo_of
 
 from runtime.errors import InputError
 from runtime.photo import SUFFIXES, Photo, check_destination, read_photo, write_photo
-from runtime.photo import encode as encode_module
+from runtime.photo import write as write_module
 
 
 def test_suffixes() -> None:
@@ -139,7 +139,7 @@ def test_encoder_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err
     def failing(photo: Photo, kind: str) -> bytes:
         raise error
 
-    monkeypatch.setattr(encode_module, "encode", failing)
+    monkeypatch.setattr(write_module, "_encode", failing)
     with pytest.raises(InputError, match=message):
         write_photo(tmp_path / "a.jpg", photo_of())
     assert os.listdir(tmp_path) == []
