@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
 
-    from .budgets import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
+    from .configs import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
     from .photos import Photos
 
     packages = open_packages(args.packages)

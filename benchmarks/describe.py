@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from export.cost.count import GraphCost, photo_flop
 from runtime.image import psnr
 
-from .budgets import Config, certificate
+from .configs import Config, certificate
 from .measure import Measurement, step_medians
 from .records import Record, digest
 from .runners import SEED
@@ -51,7 +50,7 @@ def unfit(record: Record, needed: int, free: int) -> Record:
     return record | {"fits": False, "needed_bytes": needed, "free_bytes": free}
 
 
-def failed(record: Record, one: Measurement, needed: int) -> Record:
+def failed(record: Record, one: Measurement, needed: int | None) -> Record:
     """Records are published: the folder that the package lies in is this machine's own."""
     path = one.config.package.path.absolute()
     return record | {"failed": one.failed.replace(str(path), path.name), "needed_bytes": needed}
@@ -96,13 +95,13 @@ def measured(record: Record, one: Measurement, run: Mapping[str, Any], needed: i
     }
 
 
-def speed(record: Record, costs: Mapping[str, GraphCost], peak: Mapping[str, Any]) -> Record:
+def speed(record: Record, flop: int, peak: Mapping[str, Any]) -> Record:
     """GFLOP of the photo, and what share of the measured peak of the record's number type was reached.
 
-    The count is of the package's graphs, for the baselines too. Where the type was not probed (int8, or fp16 on a
-    CPU, which computes in float32) the peak is float32's.
+    flop: of the network, for the baselines too. Where the type was not measured (int8, or fp16 on a CPU, which
+    computes in float32) the peak is float32's.
     """
-    gflop = photo_flop(costs, record["steps"]) / 1e9
+    gflop = flop / 1e9
     rate = gflop / record["latency_ms"]["p50"] * 1000
     runs = f"{record['subject'].get('provider') or ''} {record['runs']}".lower()
     device = "cuda" if any(word in runs for word in ("cuda", "tensorrt")) else "cpu"

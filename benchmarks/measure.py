@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.cli.progress import Progress
 
-from .budgets import Config
+from .configs import Config, Size
 from .photos import Photos
 from .process import ROOT, WorkerError, WorkerProcess
 
@@ -55,15 +55,16 @@ class Bench:
         self._count += 1
         return WorkerProcess(self.folder, f"worker{self._count}")
 
-    def probe(self, cores: int) -> dict[str, Any]:
-        """The GEMM probe, in a process of its own with as many threads as the engines use."""
+    def gemm_peak(self, cores: int) -> dict[str, Any]:
+        """How fast this machine multiplies matrices (see peak.py), told by a process of its own that uses as many
+        threads as the engines do."""
         names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         self._count += 1
-        with WorkerProcess(self.folder, f"probe{self._count}", dict.fromkeys(names, str(cores))) as worker:
+        with WorkerProcess(self.folder, f"gemm{self._count}", dict.fromkeys(names, str(cores))) as worker:
             try:
                 return worker.ask("gemm")
             except WorkerError as error:  # the times are worth keeping without it
-                self.progress.note(f"the GEMM probe failed, no share of the peak: {error}")
+                self.progress.note(f"the GEMM peak could not be measured, no share of it: {error}")
                 return {"cpu": {}, "cuda": None, "how": f"failed: {error}"}
 
     def photo(self, config: Config) -> Path:
@@ -73,14 +74,15 @@ class Bench:
             np.save(path, self.photos.make(config.size))
         return path
 
-    def check(self, config: Config) -> WorkerError | None:
-        """Whether the configuration's package opens with its backend: None, or the error."""
+    def opens(self, config: Config, sizes: Sequence[Size]) -> dict[Size, int] | WorkerError:
+        """Open the configuration's package with its backend: bytes of memory that photos of ``sizes`` need, or why it
+        does not open."""
         with self.progress.task(f"opening {config.label.split(',')[0]}"), self.worker() as worker:
             try:
                 worker.ask("open", job=asdict(config.job), photo="")
+                return dict(zip(sizes, worker.ask("needs", sizes=sizes)["bytes"], strict=True))
             except WorkerError as error:
                 return error
-        return None
 
     def picture(self, config: Config) -> Path:
         """The configuration's picture of its photo, made by a worker of its own. Raises WorkerError."""

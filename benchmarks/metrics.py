@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,5 +39,6 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel /= kernel.sum()
     for axis in (0, 1):
         size = image.shape[axis] - _WINDOW + 1
-        image = sum(w * np.take(image, range(i, i + size), axis) for i, w in enumerate(kernel))  # type: ignore[assignment]
+        sliding = (w * np.take(image, range(i, i + size), axis) for i, w in enumerate(kernel))
+        image = functools.reduce(np.add, sliding)
     return image

@@ -13,21 +13,22 @@ _SIDE, _GPU_SIDE = 2048, 8192
 _REPEATS = 6
 
 
-def probe() -> dict[str, Any]:
+def gemm_peak() -> dict[str, Any]:
     """{"cpu": {number type: GFLOP/s}, "cuda": the same or None, "how": in words}. The best of a few products.
 
     cpu float32 is numpy's, cpu bfloat16 is torch's where torch is installed and the processor computes it. cuda is
     torch's where it sees a GPU, else onnxruntime's where that has CUDA.
     """
+    from runtime.machine.gpu import current_gpu
     from runtime.machine.host import describe
 
     found: dict[str, Any] = {"cpu": {"float32": _numpy_gflops()}, "cuda": None}
     how = [f"cpu float32: numpy, {_SIDE} x {_SIDE}"]
-    features = describe()["features"]
-    if importlib.util.find_spec("torch") is not None:
+    bfloat16 = not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(describe()["features"])
+    if (bfloat16 or current_gpu()) and importlib.util.find_spec("torch") is not None:
         import torch
 
-        if {"amx_bf16", "avx512_bf16", "bf16"} & set(features):
+        if bfloat16:
             found["cpu"]["bfloat16"] = _torch_gflops("cpu", torch.bfloat16, _SIDE)
             how.append("cpu bfloat16: torch")
         if torch.cuda.is_available():

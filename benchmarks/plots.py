@@ -107,8 +107,10 @@ def _fidelity(axes: Axes, records: Sequence[Record]) -> str:
         y = [min(one["fidelity_to_published_steps"]["psnr_db"] or _PSNR_CEILING, _PSNR_CEILING) for one in points]
         axes.plot(x, y, label=name, **(style | {"linewidth": 0.8}))
         for one, left, top in zip(points, x, y, strict=True):
-            place = {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
-            axes.annotate(str(one["steps"]), (left, top), fontsize=8, color=style["color"], **place)
+            axes.annotate(
+                str(one["steps"]), (left, top), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+                color=style["color"],
+            )  # fmt: skip
     axes.set(xlabel=f"seconds a photo of {size} (median)", ylabel="PSNR against the fp32 package, its own steps (dB)")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -167,7 +169,7 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     _legend(axes)
     return (
         f"Share of the machine's peak with {shares[0]['steps']} steps: multiply-adds of the graphs by time, against "
-        "the GEMM probe of the same run and number type. An engine that needs fewer multiplications (Winograd) can "
+        "the GEMM peak of the same run and number type. An engine that needs fewer multiplications (Winograd) can "
         "pass 100 %."
     )
 
@@ -190,7 +192,7 @@ def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour and a marker for every name: the same in every plot of a report."""
     from matplotlib import colormaps
 
-    colours, markers = colormaps["tab20"].colors, "osD^vP*Xh<>"
+    colours, markers = list(colormaps["tab20"](range(20))), "osD^vP*Xh<>"
     chosen = [*colours[0::2], *colours[1::2]]
     return {
         name: {"color": chosen[index % 20], "marker": markers[index % 11], "markersize": 5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     pairs = [(read_photo(low).pixels, read_photo(args.pairs / "high" / low.name).pixels) for low in lows]
 
-    def row(sampler: str, steps: object, photos: Sequence[object], published: Sequence[object] | None) -> None:
+    def row(sampler: str, steps: object, photos: Sequence[Any], published: Sequence[Any] | None) -> None:
         found = np.array([scores(high, p) for (_, high), p in zip(pairs, photos, strict=True)])
         same = "-"
         if published is not None:

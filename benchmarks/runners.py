@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .needs import package_bytes
+
 Photo = NDArray[np.uint8]
 SEED = 0  # of the noise x_T, for every configuration
 
@@ -18,7 +20,7 @@ class Job:
     """What a worker is to run. kind: ``package``, ``pytorch`` or ``naive-onnx``.
 
     package: a directory. backend, provider: of a package. checkpoint, variant: of a baseline (a name of
-    ``plan.VARIANTS``). traces: the folder of ``naive_trace``, for ``naive-onnx``.
+    ``configs.VARIANTS``). traces: the folder of ``naive_trace``, for ``naive-onnx``.
     """
 
     kind: str
@@ -78,6 +80,10 @@ class PackageRunner:
         self.plan = ""
         self.stages: dict[str, float] = {}
         self.step_ms: list[float] = []
+
+    def needs(self, width: int, height: int) -> int:
+        """Bytes of memory for a photo of this size, predicted: see needs.py."""
+        return package_bytes(self._enhancer, width, height)
 
     def run(self, photo: Photo) -> Photo:
         bright: Photo = self._enhancer(photo, steps=self._steps, sampler=self._sampler, seed=SEED)

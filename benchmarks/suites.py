@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.errors import BackendUnavailableError, EngineError
 
-from .budgets import STANDARD_SIZES
+from .configs import STANDARD_SIZES
 from .process import ROOT
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart

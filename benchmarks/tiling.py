@@ -65,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         restored = [hfrm(bands) for hfrm, bands in zip(model.hfrms, details, strict=True)]
         noise = torch.from_numpy(np.random.default_rng(0).standard_normal(x_cond.shape, np.float32))
 
-        def picture(rows: Axis, columns: Axis, shared: bool) -> Any:
+        def picture(rows: Axis, columns: Axis, *, shared: bool) -> Any:
             x_0 = sample(model, x_cond, noise, args.steps, rows, columns, shared=shared)
             return to_pixels(model.merge(x_0, restored).numpy(), height, width, pixels.dtype)[0]
 
-        whole = picture(*(axis(size, size, 0, unit) for size in x_cond.shape[2:]), shared=False)
+        every_row, every_column = (axis(size, size, 0, unit) for size in x_cond.shape[2:])
+        whole = picture(every_row, every_column, shared=False)
         peak = np.iinfo(whole.dtype).max
         print("| window | overlap | windows | norms | PSNR (dB) | largest difference | seam | seam of the whole |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     for size, side in zip(x_cond.shape[2:], reversed(window), strict=True)
                 )
                 for norms in args.norms:
-                    tiled = picture(rows, columns, norms == "shared")
+                    tiled = picture(rows, columns, shared=norms == "shared")
                     print(
                         f"| {window[0]}x{window[1]} | {overlap} | {len(columns.starts)}x{len(rows.starts)} | {norms} | "
                         f"{psnr(whole, tiled, peak):.2f} | {np.abs(whole.astype(int) - tiled).max()} | "

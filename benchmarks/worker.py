@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .device_memory import DeviceMemory
-from .runners import Job, Photo, Runner, open_runner
+from .runners import Job, PackageRunner, Photo, Runner, open_runner
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,6 +47,11 @@ class Worker:
             "device_free_bytes": self._device.free() if self._device.here else None,
         }
 
+    def needs(self, sizes: list[tuple[int, int]]) -> dict[str, Any]:
+        """Bytes of memory that the package needs with its backend, for photos of ``sizes`` (width, height)."""
+        assert isinstance(self._runner, PackageRunner)
+        return {"bytes": [self._runner.needs(width, height) for width, height in sizes]}
+
     def run(self, count: int, save: str) -> dict[str, Any]:
         """Time ``count`` photos; keep the last picture in the file ``save`` if that is not empty."""
         assert self._runner is not None
@@ -71,10 +76,10 @@ class Worker:
         return {"host_peak_bytes": host_bytes("VmHWM")}
 
     def gemm(self) -> dict[str, Any]:
-        """How fast this machine multiplies matrices: see probe.py."""
-        from .peak import probe
+        """How fast this machine multiplies matrices: see peak.py."""
+        from .peak import gemm_peak
 
-        return probe()
+        return gemm_peak()
 
     def score(self, pairs: list[list[str]]) -> dict[str, Any]:
         """PSNR and SSIM of this engine's pictures of other photos, against their references."""

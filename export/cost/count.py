@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import PackageError
 from runtime.package.manifest import Stage
-from runtime.package.reading import Package
 
 if TYPE_CHECKING:
     import onnx
@@ -32,31 +31,6 @@ class GraphCost:
     live_bytes: int
     plain_live_bytes: int
     weight_bytes: int
-
-
-def photo_flop(costs: Mapping[str, GraphCost], steps: int) -> int:
-    """Of one photo: every stage once, the denoiser ``steps`` times."""
-    return sum(cost.flop * (steps if name == "denoiser" else 1) for name, cost in costs.items())
-
-
-def photo_bytes(package: Package, costs: Mapping[str, GraphCost], height: int, width: int) -> int:
-    """Weights of all stages, the largest live set of one stage, and the buffers between stages: what an engine that
-    fuses no attention and works in place nowhere needs for a photo of this padded size."""
-    specs = {spec.name: spec for stage in package.manifest.stages for spec in stage.tensors.values()}
-    item = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
-    between = sum(prod(spec.resolve(1, height, width)) * item[spec.dtype] for spec in specs.values())
-    return between + sum(one.weight_bytes for one in costs.values()) + max(one.live_bytes for one in costs.values())
-
-
-def package_costs(package: Package, height: int, width: int) -> dict[str, GraphCost]:
-    """Stage -> cost for one photo of this padded size, in pixels. Raises PackageError for a graph whose shapes cannot
-    be told."""
-    costs = {}
-    for stage in package.manifest.stages:
-        (costs[stage.name],) = stage_costs(
-            package.read(stage.file), stage, [(height, width)], str(package.path / stage.file)
-        )
-    return costs
 
 
 def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], where: str) -> list[GraphCost]:

@@ -1,4 +1,4 @@
-"""What the machine is, on made-up machines; the GPU's memory, by a made-up library; the probe and the GPU suite."""
+"""What the machine is, on made-up machines; the GPU's memory, by a made-up library; the GEMM peak and the GPU suite."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peak as probe
-from benchmarks import suites
+from benchmarks import peak, suites
 from benchmarks.device_memory import DeviceMemory
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
 from runtime.errors import BackendUnavailableError, EngineError
@@ -89,12 +88,12 @@ def test_without_the_library_the_devices_memory_is_not_known(tmp_path):
     assert memory.stop() is None
 
 
-def test_the_probe_multiplies_on_every_path(monkeypatch):
-    monkeypatch.setattr(probe, "_SIDE", 128)
-    found = probe.probe()
+def test_matrices_are_multiplied_on_every_path(monkeypatch):
+    monkeypatch.setattr(peak, "_SIDE", 128)
+    found = peak.gemm_peak()
     assert found["cpu"]["float32"] > 0
     assert found["how"].startswith("cpu float32: numpy, 128 x 128")
-    assert probe.onnxruntime_gflops("CPUExecutionProvider", "float32", 64) > 0
+    assert peak.onnxruntime_gflops("CPUExecutionProvider", "float32", 64) > 0
 
 
 def test_the_gpu_suite_names_a_missing_gpu(monkeypatch):

@@ -12,32 +12,61 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from relabelled import relabelled
 
 from benchmarks import run as run_module
-from benchmarks.budgets import open_packages, package_configs
-from benchmarks.measure import groups
+from benchmarks.cli import main
+from benchmarks.configs import open_packages, package_configs
+from benchmarks.measure import Bench, groups
 from benchmarks.records import read_records
+from runtime.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def words(*given: object) -> list[str]:
-    return [sys.executable, "-m", "benchmarks", *map(str, given)]
+PEAK = {"cpu": {"float32": 100.0}, "cuda": None, "how": "made up"}
+WITHOUT_PEAK = f"""
+from benchmarks.cli import main
+from benchmarks.measure import Bench
+from runtime.cli.command import run_command
+Bench.gemm_peak = lambda *_: {PEAK}
+run_command(main)
+"""
 
 
-def command(*given: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words(*given), cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+@pytest.fixture(autouse=True)
+def _no_gemm_peak(monkeypatch):
+    """It takes longer than all that is tested here; ``finished`` has the real one."""
+    monkeypatch.setattr(Bench, "gemm_peak", lambda *_: PEAK)
+
+
+@pytest.fixture
+def command(capsys):
+    """command(words) -> what the command said, run in this process."""
+
+    def run(*given: object) -> str:
+        assert main([str(word) for word in given]) == 0
+        return capsys.readouterr().err
+
+    return run
+
+
+def start(*given: object, stderr: Any) -> subprocess.Popen[str]:
+    """The command in a process of its own, without its GEMM peak."""
+    words = [sys.executable, "-c", WITHOUT_PEAK, *map(str, given)]
+    return subprocess.Popen(words, cwd=ROOT, stderr=stderr, text=True)
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_package, half_package, tmp_path_factory) -> tuple[list[object], Path, str]:
-    """(the command's words, the results file, what it said): two packages, two backends, one of which takes one."""
-    path = tmp_path_factory.mktemp("results") / "r.jsonl"
-    given = [tiny_package, half_package("bf16"), "--size", "40x24", "--steps", "2", "10", "--rounds", "3"]
-    given += ["--backend", "onnxruntime", "-o", path]
-    done = command(*given)
+def finished(tiny_package, tmp_path_factory) -> tuple[list[object], Path, str]:
+    """(the command's words, the results file, what it said): two packages, one of which the backend does not take."""
+    folder = tmp_path_factory.mktemp("results")
+    given = [tiny_package, relabelled(tiny_package, folder, "bf16"), "--size", "40x24", "--steps", "2", "10"]
+    given += ["--rounds", "3", "--backend", "onnxruntime", "-o", folder / "r.jsonl"]
+    words = [sys.executable, "-m", "benchmarks", *map(str, given)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
-    return given, path, done.stderr
+    return given, folder / "r.jsonl", done.stderr
 
 
 def test_one_record_a_configuration_with_everything_in_it(finished):
@@ -61,6 +90,7 @@ def test_one_record_a_configuration_with_everything_in_it(finished):
     assert record["run"]["members"] == [records["fp32", 2]["id"], record["id"]]
     assert record["run"]["group"] == records["fp32", 2]["run"]["group"]
     assert records["fp32", 2]["gflop"] < record["gflop"]
+    assert 32 << 20 < record["memory"]["predicted_bytes"] < 1 << 30  # the process and a tiny photo
 
 
 def test_fidelity_is_against_the_fp32_package_with_the_same_noise(finished):
@@ -82,23 +112,21 @@ def test_a_package_that_the_backend_does_not_take_is_recorded_as_failed(finished
     assert "failed: tiny-bf16 onnxruntime, 2 steps, 40x24" in said
 
 
-def test_a_second_call_measures_nothing_and_says_so(finished):
+def test_a_second_call_measures_nothing_and_says_so(finished, command):
     given, path, _ = finished
     before = path.read_bytes()
-    done = command(*given)
-    assert done.returncode == 0, done.stderr
-    assert "4 of 4 configurations are there already" in done.stderr
-    assert "failed before, delete its line to try again: tiny-bf16 onnxruntime, 10 steps" in done.stderr
-    assert "opening" not in done.stderr
+    said = command(*given)
+    assert "4 of 4 configurations are there already" in said
+    assert "failed before, delete its line to try again: tiny-bf16 onnxruntime, 10 steps" in said
+    assert "opening" not in said
     assert path.read_bytes() == before
 
 
-def test_a_resumed_run_adds_what_is_new_and_compares_it_with_what_was_there(finished, tiny_package):
+def test_a_resumed_run_adds_what_is_new_and_compares_it_with_what_was_there(finished, tiny_package, command):
     path = finished[1]
     before = path.read_bytes()
-    done = command(tiny_package, "--size", "40x24", "--steps", "10", "5", "--rounds", "3", "-o", path)
-    assert done.returncode == 0, done.stderr
-    assert "reference picture: tiny-fp32 onnxruntime, 10 steps" in done.stderr
+    said = command(tiny_package, "--size", "40x24", "--steps", "10", "5", "--rounds", "3", "-o", path)
+    assert "reference picture: tiny-fp32 onnxruntime, 10 steps" in said
     assert path.read_bytes().startswith(before)
     (new,) = read_records(path)[4:]
     (old,) = (one for one in read_records(path) if (one["steps"], one["subject"]["precision"]) == (10, "fp32"))
@@ -107,17 +135,16 @@ def test_a_resumed_run_adds_what_is_new_and_compares_it_with_what_was_there(fini
 
 
 def test_other_settings_do_not_mix(finished, tiny_package):
-    done = command(tiny_package, "--size", "40x24", "--rounds", "4", "-o", finished[1])
-    assert done.returncode == 2
-    assert "made with other settings (rounds: 3 there, 4 here)" in done.stderr
+    with pytest.raises(InputError, match=r"made with other settings \(rounds: 3 there, 4 here\)"):
+        main([str(tiny_package), "--size", "40x24", "--rounds", "4", "-o", str(finished[1])])
 
 
-def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path):
+def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path, command):
     path = tmp_path / "r.jsonl"
     given = [tiny_package, "--size", "32x24", "48x40", "64x56", "--steps", "2", "--rounds", "2", "-o", path]
     log = tmp_path / "log"
     with log.open("wb") as said:
-        process = subprocess.Popen(words(*given), cwd=ROOT, stderr=said)
+        process = start(*given, stderr=said)
     until = time.monotonic() + 240
     while not path.exists() or not path.read_bytes().endswith(b"\n"):
         assert process.poll() is None, log.read_text()
@@ -129,10 +156,9 @@ def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path):
     assert 1 <= before.count(b"\n") < 3, "it was killed too late to show anything"
     with path.open("ab") as file:  # as a kill in the middle of a write would leave it
         file.write(before[:50])
-    done = command(*given)
-    assert done.returncode == 0, done.stderr
-    assert "its last line was cut short" in done.stderr
-    assert f"{before.count(chr(10).encode())} of 3 configurations are there already" in done.stderr
+    said = command(*given)
+    assert "its last line was cut short" in said
+    assert f"{before.count(chr(10).encode())} of 3 configurations are there already" in said
     assert path.read_bytes().startswith(before)
     assert sorted(one["size"] for one in read_records(path)) == [[32, 24], [48, 40], [64, 56]]
     assert not workers_of(process.pid)
@@ -150,7 +176,7 @@ def workers_of(parent: int) -> list[str]:
     return lines
 
 
-def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_path):
+def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_path, command):
     generator = np.random.default_rng(0)
     for folder in ("low", "high"):
         (tmp_path / folder).mkdir()
@@ -158,8 +184,7 @@ def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_p
             pixels = generator.integers(0, 60, (24, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / folder / name)
     given = [tiny_package, "--size", "40x24", "16x16", "--steps", "1", "--rounds", "1", "-o", tmp_path / "r.jsonl"]
-    done = command(*given, "--photo", tmp_path / "low", "--reference", tmp_path / "high")
-    assert done.returncode == 0, done.stderr
+    command(*given, "--photo", tmp_path / "low", "--reference", tmp_path / "high")
     own, other = read_records(tmp_path / "r.jsonl")
     assert sorted(own["quality"]["photos"]) == ["a", "b"]
     psnr = [one[0] for one in own["quality"]["photos"].values()]
@@ -168,22 +193,17 @@ def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_p
     assert own["settings"]["photo"].startswith("a.png (sha256 ")
 
 
-def test_what_would_not_fit_is_recorded_with_what_it_needs(tiny_package, tmp_path, monkeypatch, capsys):
-    from benchmarks.cli import main
-
+def test_what_would_not_fit_is_recorded_with_what_it_needs(tiny_package, tmp_path, monkeypatch, command):
     monkeypatch.setattr(run_module, "free_memory_bytes", lambda: 900 << 20)
     output = tmp_path / "r.jsonl"
-    assert (
-        main([str(tiny_package), "--size", "32x24", "1200x800", "--steps", "1", "--rounds", "1", "-o", str(output)])
-        == 0
-    )
+    said = command(tiny_package, "--size", "32x24", "1600x1200", "--steps", "1", "--rounds", "1", "-o", output)
     measured, unfit = sorted(read_records(output), key=lambda one: "fits" in one)
     assert measured["size"] == [32, 24]
     assert "latency_ms" in measured
     assert unfit["fits"] is False
     assert unfit["needed_bytes"] > unfit["free_bytes"] == (900 - 512) << 20
     assert "latency_ms" not in unfit
-    assert "does not fit: tiny-fp32 onnxruntime, 1 steps, 1200x800" in capsys.readouterr().err
+    assert "does not fit: tiny-fp32 onnxruntime, 1 steps, 1600x1200" in said
 
 
 def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
@@ -200,7 +220,7 @@ def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
 
 def test_an_interrupted_command_ends_at_once_and_takes_its_workers_along(tiny_package, tmp_path):
     given = [tiny_package, "--size", "64x48", "--rounds", "5000", "-o", tmp_path / "r.jsonl"]
-    process = subprocess.Popen(words(*given), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = start(*given, stderr=subprocess.PIPE)
     assert process.stderr is not None
     try:
         while "in turns" not in process.stderr.readline():

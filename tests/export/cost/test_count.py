@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from torch.utils.flop_counter import FlopCounterMode
 
 from export.checkpoint import load_checkpoint
-from export.cost.count import graph_cost, package_costs, photo_bytes, photo_flop, stage_costs
+from export.cost.count import GraphCost, graph_cost, stage_costs
 from export.cost.fit import fit
 from export.model import Architecture, DiffLL
 from export.passes.cpu_forms import restore
@@ -19,6 +19,14 @@ from export.tracing.graphs import stage_graphs
 from runtime.errors import PackageError
 from runtime.package.manifest import Polynomial
 from runtime.package.reading import Package
+
+
+def package_costs(package: Package, height: int, width: int) -> dict[str, GraphCost]:
+    """Stage -> its graph's count at one padded size."""
+    return {
+        stage.name: stage_costs(package.graph(stage.name), stage, [(height, width)], stage.file)[0]
+        for stage in package.manifest.stages
+    }
 
 
 def torch_flop(model: DiffLL, height: int, width: int) -> dict[str, int]:
@@ -42,7 +50,6 @@ def test_multiplications_are_those_that_torch_counts(tiny_package, make_checkpoi
     costs = package_costs(package, 48, 72)
     assert {name: cost.flop for name, cost in costs.items()} == expected
     assert expected["denoiser"] > 0
-    assert photo_flop(costs, 4) == sum(expected.values()) + 3 * expected["denoiser"]
 
 
 @pytest.mark.parametrize(("height", "width", "gflop"), [(416, 608, 718.5), (1088, 1920, 8219.3), (2176, 3840, 64071.3)])
@@ -100,7 +107,6 @@ def test_of_the_score_matrix_one_block_is_counted(tiny_package):
     assert blocks.plain_live_bytes == plain.live_bytes > 4 * blocks.live_bytes
     scores = 4 * (1024 // 8) ** 4
     assert plain.live_bytes > 2 * scores  # before and after the softmax
-    assert photo_bytes(package, package_costs(package, 256, 256), 256, 256) > small / 4
 
 
 def test_a_graph_whose_shapes_cannot_be_told_is_refused():

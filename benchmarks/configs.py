@@ -15,7 +15,7 @@ from runtime.errors import BackendUnavailableError, InputError
 from runtime.image import padded_size
 from runtime.machine.gpu import current_gpu
 from runtime.machine.host import describe
-from runtime.names import BACKENDS
+from runtime.names import BACKENDS, LOOP
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.sampler import check_steps
@@ -63,6 +63,13 @@ class Config:
         if self.job.kind != "package":
             return False
         return self.job.backend.startswith("tensorrt") or (self.job.provider or "CPU").upper()[:3] not in ("CPU", "")
+
+    @property
+    def flop(self) -> int:
+        """2 x multiply-adds of the network for one photo that runs whole, as the package's manifest has them."""
+        width, height = self.padded
+        runs = {LOOP: self.job.steps}
+        return sum(one.flop.at(height, width) * runs.get(name, 1) for name, one in self.package.manifest.cost.items())
 
     @property
     def subject(self) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from relabelled import relabelled
 
-from benchmarks import budgets as plan
-from benchmarks.budgets import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
+from benchmarks import configs
 from benchmarks.cli import main
+from benchmarks.configs import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
+from benchmarks.needs import baseline_bytes, package_bytes
 from benchmarks.photos import Photos, synthetic
 from export.certificate.cases import bundled_checkpoint
+from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError, InputError, PackageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,8 +78,8 @@ def test_a_package_that_is_missing_damaged_or_there_twice(tiny_package, tmp_path
         open_packages([copy])
 
 
-def test_packages_times_backends_times_steps_times_sizes(tiny_package, half_package):
-    packages = open_packages([tiny_package, half_package("fp16")])
+def test_packages_times_backends_times_steps_times_sizes(tiny_package, tmp_path):
+    packages = open_packages([tiny_package, relabelled(tiny_package, tmp_path, "fp16")])
     found = list(package_configs(packages, [(64, 48), (33, 20)], ["onnxruntime", "openvino:CPU"], [5, 10], "ddim"))
     assert len(found) == 16
     assert [config.size for config in found] == [(64, 48)] * 8 + [(33, 20)] * 8
@@ -84,11 +89,32 @@ def test_packages_times_backends_times_steps_times_sizes(tiny_package, half_pack
     assert not any(config.on_device for config in found)
     assert next(package_configs(packages, [(8, 8)], ["onnxruntime:CUDA"], [], "ddim")).on_device
     assert certificate(packages[0][0])["grey_levels"] < 1
+    ten, five = (next(one for one in found if one.job.steps == steps) for steps in (10, 5))
+    cost = packages[0][0].manifest.cost
+    assert ten.flop - five.flop == 5 * cost["denoiser"].flop.at(48, 64)
+    assert five.flop == sum(one.flop.at(48, 64) for one in cost.values()) + 4 * cost["denoiser"].flop.at(48, 64)
+
+
+def test_what_a_photo_needs_is_what_the_runtime_plans(tiny_package, make_checkpoint):
+    """Of a package with its engine, whatever is free here; of a baseline by the same costs."""
+    packages, sizes = open_packages([tiny_package]), [(64, 48), (8000, 6000)]
+    with Enhancer.open(tiny_package) as enhancer:
+        planned = enhancer.plan(64, 48, kind="whole").peak_bytes
+        small, large = (package_bytes(enhancer, *size) for size in sizes)
+    assert small == pytest.approx(planned, rel=0.2)  # the process itself grows
+    cost = packages[0][0].manifest.cost
+    assert large > cost["denoiser"].live_bytes.at(6000, 8000) > 1 << 30
+    found = list(
+        baseline_configs(["pytorch", "naive-onnx"], packages, sizes, [1], "ddim", [make_checkpoint()], quick=True)
+    )
+    for config in found:
+        scores = cost["denoiser"].plain_live_bytes.at(*config.padded[::-1])
+        assert scores < baseline_bytes(config) < 2 * scores + (1 << 30)
 
 
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
-    monkeypatch.setattr(plan, "describe", lambda: {"features": ["avx512_fp16"]})
-    monkeypatch.setattr(plan, "current_gpu", lambda: None)
+    monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512_fp16"]})
+    monkeypatch.setattr(configs, "current_gpu", lambda: None)
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
         find_checkpoints(packages, [])
@@ -104,15 +130,19 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     assert [config.precision for config in every] == ["fp32", "bf16", "fp16", "fp32", "fp32", "fp32"]
     quick = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in quick] == ["eager fp32", "eager bf16", "eager fp16"]
-    monkeypatch.setattr(plan, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
+    monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
     without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
     with pytest.raises(InputError, match="--baseline runs the published sampler"):
         list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "dpmpp-2m", [own], quick=False))
 
 
-def test_the_bundled_checkpoint_needs_no_option(bundled_package):
-    assert list(find_checkpoints(open_packages([bundled_package]), []).values()) == [str(bundled_checkpoint())]
+def test_the_bundled_checkpoint_needs_no_option(tiny_package, tmp_path):
+    copy = Path(shutil.copytree(tiny_package, tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["provenance"]["checkpoint_sha256"] = sha256(bundled_checkpoint().read_bytes()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert list(find_checkpoints(open_packages([copy]), []).values()) == [str(bundled_checkpoint())]
 
 
 def test_the_synthetic_photo_is_dark_and_always_the_same():
