@@ -2,7 +2,8 @@
 
 Where every dimension is known, onnxruntime computes a graph's shape arithmetic and the branches of its attention when
 it loads it: no node is left for the CPU and no control flow, as capturing wants it. A session keeps each graph that it
-captured, with its memory, as long as it lives; so it lives as long as calls on buffers of its shape do.
+captured, with its memory, as long as it lives; so it lives as long as calls on buffers of its shape do, and where it
+holds many graphs that no call uses any more, the next call gets a new session.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CAPTURES = {
     "NvTensorRTRTXExecutionProvider": {"enable_cuda_graph": "1"},
 }
 """The options that make these providers capture."""
+_UNUSED_KEPT = 64
+"""Graphs that a session may hold for buffers that no call uses: they may come again."""
 _REFUSALS = ("the graph capture feature", "the CUDA Graph feature")  # onnxruntime's words, by version
 Dimensions = Mapping[str, int]
 """What a graph calls its dimensions (``batch``, ``height/4``, ...), in numbers."""
@@ -35,19 +38,27 @@ class FixedSession:
 
     def __init__(self, session: ort.InferenceSession, why: str = "") -> None:
         self.session, self.why = session, why
-        self._graphs: dict[tuple[int, ...], ort.RunOptions] = {}
+        self._graphs: dict[tuple[int, ...], int] = {}
+        self._used: WeakValueDictionary[tuple[int, ...], ort.RunOptions] = WeakValueDictionary()
+
+    @property
+    def worn(self) -> bool:
+        """Whether it holds too many graphs that no call uses."""
+        return len(self._graphs) - len(self._used) > _UNUSED_KEPT
 
     def options(self, addresses: tuple[int, ...]) -> ort.RunOptions:
-        """For a run on the buffers at these places: a graph reads and writes where it was captured."""
-        if addresses not in self._graphs:
-            options = ort.RunOptions()
-            options.add_run_config_entry("gpu_graph_id", str(len(self._graphs) + 1))
-            self._graphs[addresses] = options
-        return self._graphs[addresses]
+        """For a run on the buffers at these places: a graph reads and writes where it was captured. It is in use as
+        long as the options are kept."""
+        options = self._used.get(addresses)
+        if options is None:
+            options = self._used[addresses] = ort.RunOptions()
+            number = self._graphs.setdefault(addresses, len(self._graphs) + 1)
+            options.add_run_config_entry("gpu_graph_id", str(number))
+        return options
 
 
 class FixedSessions:
-    """Sessions by stage, form and dimensions; each is kept by its users alone."""
+    """Sessions by stage, form and dimensions; each is kept by the calls that use it and by nothing else."""
 
     def __init__(self) -> None:
         self._sessions: WeakValueDictionary[tuple[object, ...], FixedSession] = WeakValueDictionary()
@@ -62,7 +73,7 @@ class FixedSessions:
         }
         key = (stage.name, form, *sorted(dimensions.items()))
         found = self._sessions.get(key)
-        if found is None:
+        if found is None or found.worn:
             found = self._sessions[key] = _open(opener, stage, form, dimensions)
         return found
 

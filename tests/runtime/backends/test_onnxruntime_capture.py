@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from runtime import EngineError, Enhancer
+from runtime.backends.onnxruntime import capture
 from runtime.backends.onnxruntime import session as onnxruntime_
 from runtime.backends.onnxruntime.capture import CAPTURES
 from runtime.package.reading import Package
@@ -108,8 +109,20 @@ def test_buffers_that_come_again_get_the_graph_captured_on_them(tiny_package, ca
             for steps in counts:
                 enhancer(photo(), steps=steps)
         (denoiser,) = [one for key, one in enhancer.backend._fixed._sessions.items() if key[0] == "denoiser"]
-        ids = [int(options.get_run_config_entry("gpu_graph_id")) for options in denoiser._graphs.values()]
-        assert sorted(ids) == list(range(1, sum(counts) + 1))
+        assert sorted(denoiser._graphs.values()) == list(range(1, sum(counts) + 1))
+
+
+def test_graphs_of_buffers_that_do_not_come_again_go_with_their_session(tiny_package, captured, monkeypatch):
+    """A user who varies the steps: 216 graphs of 20 jobs, of which four are kept."""
+    monkeypatch.setattr(capture, "_UNUSED_KEPT", 8)
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        for steps in (*range(1, 21), *range(1, 21)):
+            enhancer(photo(16, 16), steps=steps, sampler="dpmpp-2m")
+            gc.collect()
+            alive = [one for one in gc.get_objects() if isinstance(one, capture.FixedSession)]
+            assert len(alive) <= 6, "one a stage, and one more while old jobs use it"
+            assert sum(len(one._graphs) for one in alive) <= 130
+            del alive
 
 
 @pytest.mark.parametrize(
