@@ -29,7 +29,7 @@ def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], res
     """Write the int8 package into the empty folder ``work``. Stages without int8 layers are the fp32 package's."""
     source = package.manifest
     for stage in source.stages:
-        (work / stage.file).write_bytes(graphs[stage.name] if stage.name in graphs else package.read(stage.file))
+        (work / stage.file).write_bytes(graphs[stage.name] if stage.name in graphs else package.graph(stage.name))
     (work / GOLDEN).write_bytes(package.read(GOLDEN))
     (work / CERTIFICATE).write_bytes(_json(_certificate(package, result)))
     (work / RANGES).write_bytes((json.dumps(_ranges(result), separators=(",", ":")) + "\n").encode())

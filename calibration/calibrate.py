@@ -47,7 +47,7 @@ def calibrate(
     check_output(output, overwrite)
     smallest = _PADDINGS * package.manifest.pad_multiple
     calibrated, unseen = choose(photos, samples, smallest)
-    models = {stage.name: load_graph(package.read(stage.file)) for stage in package.manifest.stages}
+    models = {stage.name: load_graph(package.graph(stage.name)) for stage in package.manifest.stages}
     layers = _layers(models)
     tensors = {stage: observed.tensors for stage, observed in empty(package, layers).items()}
     state = State(output, state_key(package.sha256, [one.sha256 for one in calibrated], tensors))

@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from runtime.backends.base import PLAIN, Call, Form, Job, Part, in_order
-from runtime.errors import EngineError
+from runtime.backends.base import PLAIN, Call, Form
+from runtime.backends.host import HostBackend
+from runtime.errors import EngineError, one_line
 from runtime.machine.cores import usable_cores
-from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 from runtime.planning.traits import Traits
 
@@ -23,8 +23,8 @@ Array = NDArray[Any]
 Watch = Callable[[str, int, Mapping[str, Array], Mapping[str, Array]], None]
 
 
-class ProbeBackend:
-    """Buffers are numpy arrays. ``watch(stage, step, tensors, outputs)`` is called after each run of a
+class ProbeBackend(HostBackend):
+    """``watch(stage, step, tensors, outputs)`` is called after each run of a
     stage: step counts its runs for one photo from 0, outputs are those that the manifest names.
 
     graphs: stage -> (its graph with more outputs, the tensors to show to ``watch``).
@@ -33,13 +33,12 @@ class ProbeBackend:
     name = "probe"
     # every photo whole, whatever the memory: what is looked at is the network as it is
     traits = Traits(live=0.0, live_rest=0.0, weights=0.0, device=True)
-    why = ""
 
     def __init__(self, package: Package, graphs: Mapping[str, tuple[bytes, Sequence[str]]], watch: Watch) -> None:
         self._watch = watch
         self._tensors = {stage: tuple(tensors) for stage, (_, tensors) in graphs.items()}
         self._sessions = {
-            stage.name: _session(graphs[stage.name][0] if stage.name in graphs else package.read(stage.file))
+            stage.name: _session(graphs[stage.name][0] if stage.name in graphs else package.graph(stage.name))
             for stage in package.manifest.stages
         }
         self._steps: dict[str, int] = {}
@@ -48,15 +47,6 @@ class ProbeBackend:
 
     def next_photo(self) -> None:
         self._steps.clear()
-
-    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-        return np.zeros(shape, spec.dtype)
-
-    def upload(self, buffer: Array, array: Array) -> None:
-        np.copyto(buffer, array)
-
-    def download(self, buffer: Array) -> Array:
-        return buffer
 
     def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         session = self._sessions[stage]
@@ -68,8 +58,9 @@ class ProbeBackend:
             try:
                 arrays = dict(zip(outputs, session.run(outputs, inputs, options), strict=True))
             except Exception as error:  # onnxruntime's exceptions share no base but Exception
-                reason = " ".join(str(error).split())[:300]
-                raise EngineError(f"onnxruntime could not run {stage}: {reason}. Out of memory? Free some.") from error
+                raise EngineError(
+                    f"onnxruntime could not run {stage}: {one_line(error)}. Out of memory? Free some."
+                ) from error
             step = self._steps.get(stage, 0)
             self._steps[stage] = step + 1
             seen = {name: inputs[name] if name in inputs else arrays[name] for name in self._tensors.get(stage, ())}
@@ -79,9 +70,6 @@ class ProbeBackend:
                 np.copyto(tensors[name], array)
 
         return call
-
-    def sequence(self, parts: Sequence[Part]) -> Job:
-        return in_order(parts)
 
     def close(self) -> None:
         self._sessions.clear()

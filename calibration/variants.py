@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends import open_backend
-from runtime.backends.base import PLAIN, Backend, Call, Form, Job, Part
+from runtime.backends.base import PLAIN, Backend, Call, Form
 from runtime.enhancer import Enhancer
-from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 
 Array = NDArray[Any]
@@ -21,16 +20,18 @@ _PEAK = 65535
 
 @dataclass(frozen=True)
 class Variant(Package):
-    """Some stages of a package, whose graphs are in memory: file name -> bytes."""
+    """Some stages of a package, whose graphs are in memory."""
 
     graphs: Mapping[str, bytes]
+    """Stage -> its graph."""
 
-    def read(self, name: str) -> bytes:
-        return self.graphs[name]
+    def graph(self, stage: str) -> bytes:
+        return self.graphs[stage]
 
 
 class SwitchBackend:
-    """``base``, but ``other`` for the stages that it has; for the denoiser only at the timesteps ``at`` (None: all)."""
+    """``base`` with its buffers, but ``other`` for the stages that it has;
+    for the denoiser only at the timesteps ``at`` (None: all)."""
 
     name = "onnxruntime"
     why = ""
@@ -38,24 +39,13 @@ class SwitchBackend:
     def __init__(self, base: Backend[Any], other: Backend[Any], stages: set[str], at: set[int] | None) -> None:
         self._base, self._other, self._stages, self._at = base, other, stages, at
         self.traits = base.traits
-
-    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Any:
-        return self._base.buffer(spec, shape)
-
-    def upload(self, buffer: Any, array: Array) -> None:
-        self._base.upload(buffer, array)
-
-    def download(self, buffer: Any) -> Array:
-        return self._base.download(buffer)
+        self.buffer, self.upload, self.download, self.sequence = base.buffer, base.upload, base.download, base.sequence
 
     def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True, form: Form = PLAIN) -> Call:
         chosen = stage in self._stages
         if chosen and self._at is not None and "timestep" in tensors:
             chosen = int(self._base.download(tensors["timestep"])[0]) in self._at
         return (self._other if chosen else self._base).bind(stage, tensors, last=last, form=form)
-
-    def sequence(self, parts: Sequence[Part]) -> Job:
-        return self._base.sequence(parts)
 
     def close(self) -> None:
         """Only ``other``: the base is used again."""
@@ -81,8 +71,7 @@ class Judge:
         """
         manifest = self._package.manifest
         stages = tuple(stage for stage in manifest.stages if stage.name in graphs)
-        files = {stage.file: graphs[stage.name] for stage in stages}
-        variant = Variant(self._package.path, replace(manifest, stages=stages), files)
+        variant = Variant(self._package.path, replace(manifest, stages=stages), graphs)
         switch = SwitchBackend(self._base, open_backend("onnxruntime", variant, None), set(graphs), at)
         found = self._run(switch)
         switch.close()

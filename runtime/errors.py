@@ -31,4 +31,9 @@ def out_of_memory(error: BaseException | str) -> bool:
     return isinstance(error, MemoryError) or any(word in text for word in _WORDS)
 
 
+def one_line(error: BaseException | str, length: int = 300) -> str:
+    """An engine library's exception, or its words, for use in a message: one line of at most ``length`` characters."""
+    return " ".join(str(error).split())[:length]
+
+
 _WORDS = ("failed to allocate", "bad_alloc", "bad allocation", "out of memory", "out_of_memory", "cannot allocate")

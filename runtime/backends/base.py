@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -106,26 +105,3 @@ class Backend(Protocol[Buffer]):
     def close(self) -> None:
         """Give every resource back. Nothing may be called afterwards."""
         ...
-
-
-def in_order(parts: Sequence[Part]) -> Job:
-    """A job that runs one part after the other on the host: for every backend whose calls return when they are done."""
-    return _InOrder(tuple(parts))
-
-
-class _InOrder:
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self._parts = parts
-        self._times: Times = []
-
-    def submit(self) -> None:
-        self._times = []
-        last = perf_counter_ns()
-        for part in self._parts:
-            part.call()
-            now = perf_counter_ns()
-            self._times.append((part.name, (now - last) / 1e6))
-            last = now
-
-    def wait(self) -> Times:
-        return self._times

@@ -21,7 +21,8 @@ from ..names import Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
 from ..planning.traits import Traits
-from .base import PLAIN, Call, Form, Job, Part, in_order
+from .base import PLAIN, Call, Form
+from .host import HostBackend
 
 # The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
 # own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
@@ -68,11 +69,10 @@ def _device(providers: Sequence[str]) -> int:
     return int(number) if number else int(ncnn.get_default_gpu_index())
 
 
-class NcnnBackend:
-    """One net a stage. Buffers are numpy arrays."""
+class NcnnBackend(HostBackend):
+    """One net a stage."""
 
     name = "ncnn"
-    why = ""
 
     def __init__(self, package: Package, device: int, low_memory: bool) -> None:
         precision = package.manifest.precision
@@ -106,12 +106,6 @@ class NcnnBackend:
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)
 
-    def upload(self, buffer: Array, array: Array) -> None:
-        np.copyto(buffer, array, casting="same_kind")
-
-    def download(self, buffer: Array) -> Array:
-        return buffer
-
     def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         if stage == "dwt":
             return self._dwt(tensors)
@@ -128,9 +122,6 @@ class NcnnBackend:
                 net.run((source,), result)
 
         return call
-
-    def sequence(self, parts: Sequence[Part]) -> Job:
-        return in_order(parts)
 
     def close(self) -> None:
         self._nets.clear()

@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from runtime import Enhancer
-from runtime.backends.base import PLAIN, Call, Form, Job, Part, in_order
+from runtime.backends.base import PLAIN, Call, Form, Job, Part
+from runtime.backends.host import HostBackend
 from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 from runtime.planning.traits import Traits
 
 
-class NullBackend:
-    """Buffers are numpy arrays. A call leaves its outputs as they are and notes itself in ``calls``; a sequence notes
-    its parts in ``sequences``."""
+class NullBackend(HostBackend):
+    """A call leaves its outputs as they are and notes itself in ``calls``; a sequence notes its parts in
+    ``sequences``."""
 
     name = "null"
     traits = Traits(live=1.0, live_rest=1.0, weights=1.0, live_low_memory=0.5, key_stride=True)
-    why = ""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, int]]] = []
@@ -32,13 +31,7 @@ class NullBackend:
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
         self.buffers_made += 1
-        return np.zeros(shape, spec.dtype)
-
-    def upload(self, buffer: NDArray[Any], array: NDArray[Any]) -> None:
-        np.copyto(buffer, array)
-
-    def download(self, buffer: NDArray[Any]) -> NDArray[Any]:
-        return buffer
+        return super().buffer(spec, shape)
 
     def bind(self, stage: str, tensors: Mapping[str, NDArray[Any]], *, last: bool = True, form: Form = PLAIN) -> Call:
         addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
@@ -46,7 +39,7 @@ class NullBackend:
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         self.sequences.append([(part.name, part.concurrent) for part in parts])
-        return in_order(parts)
+        return super().sequence(parts)
 
     def close(self) -> None:
         self.closed = True

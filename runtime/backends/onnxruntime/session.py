@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, PackageError, out_of_memory
+from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
 from ...names import LOOP
 from ...package.edits import with_key_stride, with_uint8_activations
-from ...package.guard import check_graph
 from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
-from ..base import PLAIN, Call, Form, Job, Part, in_order
+from ..base import PLAIN, Call, Form, Job, Part
+from ..host import in_order, run_failure
 
 try:
     import onnxruntime as ort
@@ -38,7 +38,6 @@ _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
 _ANY: Dimensions = MappingProxyType({})
 _PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or ask for the CPU."
-_RUN_FAILED = "onnxruntime could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
 
 
 def open_backend(
@@ -122,8 +121,7 @@ class OnnxRuntimeBackend:
             options.add_free_dimension_override_by_name(symbol, size)
         if _CPU not in providers and self._fixed is None:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        graph = package.read(stage.file)
-        check_graph(graph, str(package.path / stage.file))
+        graph = package.graph(stage.name)
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
         if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
@@ -133,7 +131,7 @@ class OnnxRuntimeBackend:
             session = ort.InferenceSession(graph, options, providers=asked, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(
-                f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({_first_line(error)}); "
+                f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
                 + ("update onnxruntime or build the package again." if providers == [_CPU] else _PROVIDER_FAILED)
             ) from error
         names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
@@ -191,8 +189,7 @@ class OnnxRuntimeBackend:
             try:
                 session.run_with_iobinding(binding, run_options)
             except Exception as error:
-                failure = OutOfMemoryError if out_of_memory(error) else EngineError
-                raise failure(_RUN_FAILED.format(stage=stage, reason=_first_line(error))) from error
+                raise run_failure(self.name, stage, error) from error
 
         return call
 
@@ -241,7 +238,3 @@ def _make_region() -> bool:
     except Exception:  # onnxruntime's exceptions share no base but Exception
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

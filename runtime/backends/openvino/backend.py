@@ -10,25 +10,21 @@ from __future__ import annotations
 import io
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ... import bfloat16
 from ...engines.cache import Engine, EngineCache
 from ...engines.fit import WRITTEN, covered
-from ...errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, out_of_memory
+from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
 from ...names import LOOP, Precision
 from ...package.edits import with_key_stride
-from ...package.guard import check_graph
-from ...package.manifest import Stage, TensorSpec
+from ...package.manifest import Stage
 from ...package.reading import Package
 from ...planning.traits import Traits
-from ..base import PLAIN, Call, Form, Job, Part, in_order
+from ..base import PLAIN, Call, Form
+from ..host import Array, HostBackend, run_failure
 
 try:
     import openvino as ov
@@ -48,15 +44,7 @@ def open_backend(
     return OpenVinoBackend(package, providers or (CPU,), low_memory)
 
 
-@dataclass(frozen=True)
-class HostTensor:
-    """OpenVINO's tensor over numpy's memory."""
-
-    value: ov.Tensor
-    array: NDArray[Any]
-
-
-class OpenVinoBackend:
+class OpenVinoBackend(HostBackend):
     """One compiled model and one infer request a stage, and one more for each size that there are engines of; a call
     points the request at its tensors and runs it.
 
@@ -67,7 +55,6 @@ class OpenVinoBackend:
 
     name = "openvino"
     traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
-    why = ""
 
     def __init__(self, package: Package, devices: Sequence[str], low_memory: bool) -> None:
         device, precision = ", ".join(devices), package.manifest.precision
@@ -88,41 +75,24 @@ class OpenVinoBackend:
             if not any(engine.key.get("stage") == stage.name for engine in self._sized):
                 self._requests[stage.name] = self._models.request(stage.name)
 
-    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> HostTensor:
-        if spec.dtype == "bfloat16":
-            bits = np.zeros(shape, bfloat16.BITS)
-            return HostTensor(ov.Tensor(bits, ov.Shape(shape), ov.Type.bf16), bits)
-        array = np.zeros(shape, spec.dtype)
-        return HostTensor(ov.Tensor(array, shared_memory=True), array)
-
-    def upload(self, buffer: HostTensor, array: NDArray[Any]) -> None:
-        bfloat16.fill(buffer.array, array)
-
-    def download(self, buffer: HostTensor) -> NDArray[Any]:
-        return bfloat16.floats(buffer.array)
-
-    def bind(self, stage: str, tensors: Mapping[str, HostTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         request = (self._of_size(stage, tensors) if form == PLAIN else None) or self._of_any_size(stage, form)
-        bound = dict(tensors)
+        bound = {name: _tensor(array) for name, array in tensors.items()}
 
         def call() -> None:
             try:
                 for name, tensor in bound.items():
-                    request.set_tensor(name, tensor.value)
+                    request.set_tensor(name, tensor)
                 request.infer()
             except RuntimeError as error:
-                reason = " ".join(str(error).split())[:300]
-                failure = OutOfMemoryError if out_of_memory(error) else EngineError
-                raise failure(
-                    f"openvino could not run {stage}: {reason}. Out of memory? Use a smaller photo or batch."
-                ) from error
+                raise run_failure(self.name, stage, error) from error
 
         return call
 
-    def _of_size(self, stage: str, tensors: Mapping[str, HostTensor]) -> ov.InferRequest | None:
+    def _of_size(self, stage: str, tensors: Mapping[str, Array]) -> ov.InferRequest | None:
         for engine in self._sized:
             shapes = {name: tuple(profile[0]) for name, profile in engine.key["profile"].items()}
-            if engine.key.get("stage") == stage and all(tensors[name].array.shape == shapes[name] for name in shapes):
+            if engine.key.get("stage") == stage and all(tensors[name].shape == shapes[name] for name in shapes):
                 if engine.path not in self._requests_of_size:
                     self._requests_of_size[engine.path] = self._models.load(engine, stage)
                 return self._requests_of_size[engine.path]
@@ -137,12 +107,16 @@ class OpenVinoBackend:
             self._requests[stage] = self._models.request(stage, form)
         return self._requests[stage]
 
-    def sequence(self, parts: Sequence[Part]) -> Job:
-        return in_order(parts)
-
     def close(self) -> None:
         self._requests.clear()
         self._requests_of_size.clear()
+
+
+def _tensor(array: Array) -> ov.Tensor:
+    """OpenVINO's tensor over numpy's memory, which it keeps alive."""
+    if array.dtype == bfloat16.BITS:
+        return ov.Tensor(array, ov.Shape(array.shape), ov.Type.bf16)
+    return ov.Tensor(array, shared_memory=True)
 
 
 def open_core(device: str, precision: Precision) -> ov.Core:
@@ -217,18 +191,16 @@ class _Models:
             return self.load(self._engines[name], name)
         stage = self._package.manifest.stage(name)
         where = self._package.path / stage.file
-        graph = self._package.read(stage.file)
-        check_graph(graph, str(where))
+        graph = self._package.graph(name)
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, str(where))
         try:
             model = read_model(self._core, graph, self._computes)
             return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
             raise EngineError(
-                f"{where}: OpenVINO {ov.__version__} cannot load it ({reason}); update openvino or build the package "
-                "again."
+                f"{where}: OpenVINO {ov.__version__} cannot load it ({one_line(error)}); update openvino or build "
+                "the package again."
             ) from error
 
     def load(self, engine: Engine, name: str) -> ov.InferRequest:
