@@ -184,7 +184,7 @@ def find_checkpoints(packages: Sequence[tuple[Package, str]], given: Sequence[Pa
 
     Raises InputError for a package whose checkpoint is not there, or a file that none was built from.
     """
-    from export.certificate.cases import bundled_checkpoint
+    from export.files import bundled_checkpoint
 
     bundled = bundled_checkpoint()
     known = {_sha256(path): path for path in (bundled, *given)}

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.islands``: what each float32 place of a half-precision network is for, measured.
+"""``python -m benchmarks.islands``: what each float32 island of a half-precision network is for, measured.
 
-Every stage runs in PyTorch in half precision; one place after another is put in half precision too. PSNR is against
+Every stage runs in PyTorch in half precision; one island after another is put in half precision too. PSNR is against
 the float32 network with the same noise, before rounding, on the cases that packages are certified on.
 """
 
@@ -17,7 +17,7 @@ from runtime.cli.command import Parser, run_command
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.islands",
-        description="Measure what each float32 place of export/tracing/precision.py is for.",
+        description="Measure what each float32 island of export/tracing/precision.py is for.",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="default: the bundled one")
     return parser.parse_args(argv)
@@ -29,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
     import torch
 
-    from export.certificate.cases import bundled_checkpoint, cases
+    from export.certificate.cases import cases
     from export.checkpoint import load_checkpoint
-    from export.tracing.precision import ISLANDS, PLACES
+    from export.files import bundled_checkpoint
+    from export.tracing.precision import ALL_ISLANDS, ISLANDS
     from runtime.image import psnr, to_tensor
 
     model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("| in half precision too | precision | " + " | ".join(titles) + " |")
     print("|---|---|" + "---|" * len(titles))
     for precision in ("fp16", "bf16"):
-        for name in ("nothing", *(place.name for place in PLACES), "everything"):
-            islands = frozenset() if name == "everything" else ISLANDS - {name}
+        for name in ("nothing", *(island.name for island in ISLANDS), "everything"):
+            islands = frozenset() if name == "everything" else ALL_ISLANDS - {name}
             scores = []
             with torch.inference_mode():
                 for image, noise, reference, _, reference0 in samples:

@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
     import torch
 
-    from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
+    from export.files import bundled_checkpoint
     from runtime.image import padded_size, psnr, to_pixels, to_tensor
     from runtime.planning.windows import axis
 

@@ -14,9 +14,9 @@ import onnx
 
 import runtime
 from runtime.image import decibels
-from runtime.package.manifest import CERTIFICATE, GOLDEN, MANIFEST
+from runtime.package.manifest import CERTIFICATE, GOLDEN
 from runtime.package.reading import Package
-from runtime.package.writing import file_entries
+from runtime.package.writing import write_manifest
 
 from .plot import plot
 from .report import table
@@ -35,7 +35,6 @@ def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], res
     (work / RANGES).write_bytes((json.dumps(_ranges(result), separators=(",", ":")) + "\n").encode())
     (work / TABLE).write_bytes(table(result).encode())
     (work / PLOT).write_bytes(plot(result))
-    names = (*(stage.file for stage in source.stages), GOLDEN, CERTIFICATE, RANGES, TABLE, PLOT)
     manifest = replace(
         source,
         precision="int8",
@@ -44,10 +43,9 @@ def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], res
             stage.name: replace(source.cost[stage.name], weight_bytes=_weight_bytes((work / stage.file).read_bytes()))
             for stage in source.stages
         },
-        files=file_entries(work, names),
         provenance={**source.provenance, "calibration": _provenance(package, result)},
     )
-    (work / MANIFEST).write_bytes(manifest.to_json().encode())
+    write_manifest(work, manifest, (RANGES, TABLE, PLOT))
 
 
 def _weight_bytes(graph: bytes) -> int:

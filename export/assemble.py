@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,96 +14,86 @@ import torch
 import runtime
 from runtime.cli.progress import Progress
 from runtime.image import to_pixels, to_tensor
-from runtime.names import Precision
-from runtime.package.manifest import CERTIFICATE, GOLDEN, MANIFEST, Manifest, Stage, StageCost
-from runtime.package.writing import file_entries
+from runtime.names import LOOP, Precision
+from runtime.package.manifest import CERTIFICATE, GOLDEN, Manifest, Stage
+from runtime.package.writing import write_manifest
 
-from .certificate.cases import bundled_checkpoint, cases, golden_photo
+from .certificate.cases import cases, golden_photo
 from .certificate.certify import certify
 from .checkpoint import Checkpoint
 from .cost.fit import stage_cost
+from .files import bundled_checkpoint
 from .model import DiffLL
-from .model.diffll import NUM_TRAIN_TIMESTEPS, schedule
+from .model.diffll import NUM_INFERENCE_STEPS, NUM_TRAIN_TIMESTEPS, schedule
 from .passes.cpu_forms import cpu_forms
 from .passes.query_blocks import query_blocks
 from .tracing.graphs import stage_graphs
 from .tracing.trace import trace
 
 
-def write_package(work: Path, checkpoint: Checkpoint, model: DiffLL, precision: Precision, progress: Progress) -> None:
-    """Write graphs, manifest, golden sample and certificate of ``model`` into the empty folder ``work``.
+def write_package(work: Path, checkpoint: Checkpoint, precision: Precision, progress: Progress) -> None:
+    """Write graphs, manifest, golden sample and certificate of ``checkpoint`` into the empty folder ``work``.
 
     Raises CertificateError when the graphs do not do what the model does.
     """
+    model = checkpoint.model()
     stages, cost = [], {}
     for graph in stage_graphs(model, precision):
         with progress.task(f"tracing {graph.name}"):
             content = cpu_forms(trace(graph, model.arch.pad_multiple))
-            if graph.name == "denoiser":
+            if graph.name == LOOP:
                 content = query_blocks(content)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
             (work / stage.file).write_bytes(content)
             cost[stage.name] = stage_cost(content, stage, model.arch.pad_multiple, stage.file)
         stages.append(stage)
-    (work / GOLDEN).write_bytes(_golden(model))
-    (work / CERTIFICATE).write_text("{}\n")
-    _write_manifest(work, checkpoint, model, precision, stages, cost)
-    with progress.task("comparing with the PyTorch model"):
-        certificate = certify(work, model, cases(precision))
-    (work / CERTIFICATE).write_text(json.dumps(certificate, indent=1) + "\n")
-    _write_manifest(work, checkpoint, model, precision, stages, cost)
-    worst = min(record["psnr_db"] for record in certificate["end_to_end"])
-    levels = max(record["grey_levels"] for record in certificate["end_to_end"])
-    progress.note(f"certified: at most {levels:.3f} grey levels, PSNR at least {worst} dB")
-
-
-def _write_manifest(
-    work: Path,
-    checkpoint: Checkpoint,
-    model: DiffLL,
-    precision: Precision,
-    stages: Sequence[Stage],
-    cost: Mapping[str, StageCost],
-) -> None:
     betas, alphas_cumprod = (tuple(values.tolist()) for values in schedule())
     manifest = Manifest(
         precision=precision,
         levels=model.arch.levels,
         pad_multiple=model.arch.pad_multiple,
         num_train_timesteps=NUM_TRAIN_TIMESTEPS,
-        num_inference_steps=10,
+        num_inference_steps=NUM_INFERENCE_STEPS,
         betas=betas,
         alphas_cumprod=alphas_cumprod,
         stages=tuple(stages),
         cost=cost,
-        files=file_entries(work, (*(stage.file for stage in stages), GOLDEN, CERTIFICATE)),
-        provenance=_provenance(checkpoint, model),
+        files={},
+        provenance=_provenance(checkpoint),
     )
-    (work / MANIFEST).write_text(manifest.to_json())
+    (work / GOLDEN).write_bytes(_golden(model, manifest))
+    (work / CERTIFICATE).write_text("{}\n")
+    write_manifest(work, manifest)
+    with progress.task("comparing with the PyTorch model"):
+        certificate = certify(work, model, cases(precision))
+    (work / CERTIFICATE).write_text(json.dumps(certificate, indent=1) + "\n")
+    write_manifest(work, manifest)
+    worst = min(record["psnr_db"] for record in certificate["end_to_end"])
+    levels = max(record["grey_levels"] for record in certificate["end_to_end"])
+    progress.note(f"certified: at most {levels:.3f} grey levels, PSNR at least {worst} dB")
 
 
-def _provenance(checkpoint: Checkpoint, model: DiffLL) -> dict[str, Any]:
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     bundled = checkpoint.path == bundled_checkpoint()
     return {
         "checkpoint": checkpoint.path.name,
         "checkpoint_sha256": checkpoint.sha256,
-        "architecture": {key: list(v) if isinstance(v, tuple) else v for key, v in vars(model.arch).items()},
+        "architecture": {key: list(v) if isinstance(v, tuple) else v for key, v in vars(checkpoint.arch).items()},
         "licence": "MIT, see assets/README.md of diffll-deploy" if bundled else "that of the checkpoint",
         "made_by": f"diffll-deploy {runtime.__version__}",
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")},
     }
 
 
-def _golden(model: DiffLL) -> bytes:
+def _golden(model: DiffLL, manifest: Manifest) -> bytes:
     """The golden sample: a small photo, noise, and what the PyTorch model makes of them."""
     photo = golden_photo()
-    image = torch.from_numpy(to_tensor(photo[None], model.arch.pad_multiple))
-    band = 2**model.arch.levels
-    shape = (3, image.shape[2] // band, image.shape[3] // band)
-    noise = np.random.default_rng(7).standard_normal(shape, np.float32)
+    height, width = photo.shape[:2]
+    image = torch.from_numpy(to_tensor(photo[None], manifest.pad_multiple))
+    noise = np.random.default_rng(7).standard_normal(manifest.noise_shape(height, width), np.float32)
     with torch.inference_mode():
         restored = model(image, torch.from_numpy(noise[None])).numpy()
-    expected = to_pixels(restored, *photo.shape[:2], photo.dtype)[0]
+    expected = to_pixels(restored, height, width, photo.dtype)[0]
     content = io.BytesIO()
-    np.savez(content, photo=photo, noise=noise, steps=np.int32(10), expected=expected)
+    np.savez(content, photo=photo, noise=noise, steps=np.int32(NUM_INFERENCE_STEPS), expected=expected)
     return content.getvalue()

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.cli.command import Parser, run_command
+from runtime.names import Precision
 from runtime.package.writing import check_output, package_folder
+
+from .files import bundled_checkpoint, check_checkpoint
 
 if TYPE_CHECKING:
     from runtime.cli.progress import Progress
 
     from .checkpoint import Checkpoint
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+"""Those of a float network; ``python -m calibration`` makes int8."""
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,23 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     name = "diffll" if args.checkpoint is None else _stem(args.checkpoint)
     output = args.output or Path("build") / f"{name}-{args.precision}"
+    path = args.checkpoint or bundled_checkpoint()
+    check_checkpoint(path)
     check_output(output, args.overwrite)
 
     from runtime.cli.progress import Progress
 
     progress = Progress()
     with progress.task("loading PyTorch and the checkpoint"):
-        from .certificate.cases import bundled_checkpoint
         from .checkpoint import load_checkpoint
 
-        checkpoint = load_checkpoint(args.checkpoint or bundled_checkpoint())
+        checkpoint = load_checkpoint(path)
     build(checkpoint, output, args.precision, overwrite=args.overwrite, progress=progress)
     print(output)
     return 0
 
 
 def build(
-    checkpoint: Checkpoint, output: Path, precision: str = "fp32", *, overwrite: bool = False, progress: Progress
+    checkpoint: Checkpoint, output: Path, precision: Precision = "fp32", *, overwrite: bool = False, progress: Progress
 ) -> Path:
     """Write the package of ``checkpoint`` to the directory ``output`` and return it.
 
@@ -68,7 +73,7 @@ def build(
     from .assemble import write_package
 
     with package_folder(output, overwrite) as work:
-        write_package(work, checkpoint, checkpoint.model(), precision, progress)
+        write_package(work, checkpoint, precision, progress)
     return output
 
 

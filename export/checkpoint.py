@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,21 +16,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.errors import InputError, PackageError
+from runtime.errors import PackageError
 
+from .files import check_checkpoint
 from .model import Architecture, DiffLL
-
-SUFFIXES = (".pth.tar", ".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """weights: official name -> float32 tensor (EMA); sha256: of the file they came from."""
+    """The weights of one DiffLL and the file that they came from."""
 
     path: Path
     sha256: str
+    """Of the file."""
     arch: Architecture
     weights: dict[str, Tensor]
+    """Official name -> float32 tensor (EMA)."""
 
     def model(self) -> DiffLL:
         """The PyTorch reference, in evaluation mode, with these weights (strictly all of them)."""
@@ -42,7 +42,8 @@ class Checkpoint:
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:600]
             raise PackageError(f"{self.path}: its weights are not those of one whole DiffLL: {detail}") from error
-        return model.eval().requires_grad_(False)
+        model.eval().requires_grad_(False)
+        return model
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -52,12 +53,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     a DiffLL's.
     """
     path = Path(path)
-    if not path.name.endswith(SUFFIXES):
-        raise InputError(f"{path}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
-    try:
-        digest = sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error
+    check_checkpoint(path)
+    digest = sha256(path.read_bytes()).hexdigest()
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_official(path)
     weights = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
     try:
@@ -80,20 +77,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether every number of the tensor is in the file: not sparse, quantised, of no storage, or one repeated."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
-    return plain and tensor.untyped_storage().nbytes() >= tensor.nbytes
+    return bool(plain and tensor.untyped_storage().nbytes() >= tensor.nbytes)
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
+        return weights
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path}: not a whole .safetensors file ({error}); copy or download it again.") from error
 
 
-def _read_official(path: Path) -> Mapping[str, Tensor]:
+def _read_official(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)

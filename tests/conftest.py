@@ -187,6 +187,6 @@ def half_package(
 @pytest.fixture(scope="session")
 def bundled_package(build_package: Callable[..., Path], once: Callable[..., Path]) -> Path:
     """The package of the bundled checkpoint. Never change it: copy it first."""
-    from export.certificate.cases import bundled_checkpoint
+    from export.files import bundled_checkpoint
 
     return once("bundled-fp32", lambda output: build_package(bundled_checkpoint(), "fp32", output))

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import InputError
 from runtime.names import Precision
 
-from .certify import Case
+from ..files import assets
 
 # height, width, batch: odd sizes, a batch, and smaller than the padding
 _SIZES = ((61, 83, 1), (96, 64, 2), (33, 1, 1), (128, 160, 1))
 _GOLDEN = (45, 70)
 _WIDE = (64, 3840)  # rows, columns
-_BUNDLED = "diffll-mini.safetensors"
 
 
-def assets() -> Path:
-    """The folder of bundled files: beside ``export`` in a checkout, inside it in an installed wheel."""
-    here = Path(__file__).parent.parent
-    for folder in (here.parent / "assets", here / "assets"):
-        if (folder / _BUNDLED).is_file():
-            return folder
-    raise InputError(
-        f"the bundled assets are neither in {here.parent / 'assets'} nor in {here / 'assets'}; install the project "
-        "again, or give a checkpoint."
-    )
+@dataclass(frozen=True)
+class Case:
+    """A batch of photos to compare on."""
 
-
-def bundled_checkpoint() -> Path:
-    """The reference checkpoint that comes with the project."""
-    return assets() / _BUNDLED
+    photos: NDArray[np.uint8]
+    """(B, H, W, 3), RGB."""
+    source: str
+    """Where they come from, for the record."""
+    seed: int
+    """Of the noise, one field a photo."""
 
 
 def _sample() -> tuple[NDArray[np.uint8], str]:
@@ -58,8 +51,8 @@ def cases(precision: Precision = "fp32") -> list[Case]:
         tops = generator.integers(0, photo.shape[0] - height + 1, batch)
         lefts = generator.integers(0, photo.shape[1] - width + 1, batch)
         crops = [photo[t : t + height, x : x + width] for t, x in zip(tops, lefts, strict=True)]
-        places = " ".join(f"+{x}+{t}" for t, x in zip(tops, lefts, strict=True))
-        made.append(Case(np.stack(crops), f"{name}, crop at {places}", seed=100 + index))
+        offsets = " ".join(f"+{x}+{t}" for t, x in zip(tops, lefts, strict=True))
+        made.append(Case(np.stack(crops), f"{name}, crop at {offsets}", seed=100 + index))
     if precision != "fp32":
         made.append(Case(_wide_strip(photo)[None], f"{name}, enlarged to {_WIDE[1]} pixels wide, a strip", seed=99))
     return made

@@ -20,13 +20,15 @@ from runtime.backends import open_backend
 from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError
 from runtime.image import psnr, to_pixels, to_tensor
+from runtime.names import LOOP
 from runtime.package.manifest import Stage
 from runtime.package.reading import Package
 from runtime.sampler import make_table
 
 from ..model import DiffLL
-from ..model.diffll import schedule
+from ..model.diffll import NUM_INFERENCE_STEPS, schedule
 from ..passes.emulate import emulated_package
+from .cases import Case
 
 Array = NDArray[Any]
 _PER_LEVEL = 257  # 16-bit steps in one of 255 grey levels
@@ -38,12 +40,14 @@ class CertificateError(DiffLLError, RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """relative: largest error of a stage, as a part of its output's range. grey_levels (of 255) and psnr_db: end to
-    end, before rounding to 8 bits."""
+    """How far a package may be from the PyTorch model."""
 
     relative: float
+    """Largest error of a stage, as a part of its output's range."""
     grey_levels: float
+    """Largest error end to end, of 255, before rounding to 8 bits."""
     psnr_db: float
+    """End to end, before rounding to 8 bits."""
 
 
 LIMITS: dict[str, Limits] = {
@@ -53,75 +57,60 @@ LIMITS: dict[str, Limits] = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """A batch of photos to compare on. photos: (B, H, W, 3) uint8; source: where they come from, for the record."""
-
-    photos: Array
-    source: str
-    seed: int
-
-
 def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any]:
     """Compare the package in ``folder`` with the float32 ``model``; return the certificate, or raise
     CertificateError. A bf16 package is run by its emulated twin."""
-    package = Package.open(folder)
-    if package.manifest.precision != "bf16":
-        return _certify(folder, model, cases) | {"engine": "onnxruntime CPUExecutionProvider"}
+    package, engine = Package.open(folder), "onnxruntime CPUExecutionProvider"
     with TemporaryDirectory() as temporary:
-        twin = emulated_package(folder, Path(temporary) / "twin")
-        return _certify(twin, model, cases) | {
-            "engine": "onnxruntime CPUExecutionProvider in float32, every bfloat16 result rounded (passes.emulate)"
+        if package.manifest.precision == "bf16":
+            package = emulated_package(package, Path(temporary) / "twin")
+            engine += " in float32, every bfloat16 result rounded (passes.emulate)"
+        limits = LIMITS[package.manifest.precision]
+        return {
+            "reference": "PyTorch float32, this project's model, eager mode on the CPU",
+            "limits": vars(limits),
+            "stages": _certify_stages(package, model, cases[0], limits),
+            "end_to_end": _certify_photos(package, model, cases, limits),
+            "engine": engine,
         }
 
 
-def _certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any]:
-    package = Package.open(folder)
-    limits = LIMITS[package.manifest.precision]
-    stages = _certify_stages(package, model, cases[0], limits)
+def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limits: Limits) -> list[dict[str, Any]]:
     records = []
-    with Enhancer.open(folder) as enhancer, torch.inference_mode():
+    with Enhancer.open(package.path) as enhancer, torch.inference_mode():
         for case in cases:
-            noise = _noise(enhancer, case)
             # 16 bits in and out: the same values, and an error that 8 bits would round away still shows
             photos = case.photos.astype(np.uint16) * _PER_LEVEL
+            batch, height, width, _ = photos.shape
+            shape = (batch, *enhancer.noise_shape(height, width))
+            noise = np.random.default_rng(case.seed).standard_normal(shape, np.float32)
             # whole: a plan may approximate attention on a photo that is large for its network
-            height, width = photos.shape[1:3]
-            plan = enhancer.plan(width, height, batch=len(photos), dtype=photos.dtype, kind="whole")
+            plan = enhancer.plan(width, height, batch=batch, dtype=photos.dtype, kind="whole")
             result = enhancer(photos, noise=noise, plan=plan)
             image = torch.from_numpy(to_tensor(photos, model.arch.pad_multiple))
             restored = model(image, torch.from_numpy(noise)).numpy()
             expected = to_pixels(restored, height, width, photos.dtype)
             levels = float(np.abs(result.astype(np.int32) - expected).max()) / _PER_LEVEL
-            record = {
-                "photos": case.source,
-                "size": f"{width}x{height}",
-                "batch": len(case.photos),
-                "noise": f"numpy default_rng({case.seed}).standard_normal, float32",
-                "steps": package.manifest.num_inference_steps,
-                "grey_levels": round(levels, 4),
-                "psnr_db": round(psnr(expected, result, 65535), 2),
-            }
-            records.append(record)
-            if levels > limits.grey_levels or record["psnr_db"] < limits.psnr_db:
+            psnr_db = round(psnr(expected, result, 65535), 2)
+            records.append(
+                {
+                    "photos": case.source,
+                    "size": f"{width}x{height}",
+                    "batch": batch,
+                    "noise": f"numpy default_rng({case.seed}).standard_normal, float32",
+                    "steps": package.manifest.num_inference_steps,
+                    "grey_levels": round(levels, 4),
+                    "psnr_db": psnr_db,
+                }
+            )
+            if levels > limits.grey_levels or psnr_db < limits.psnr_db:
                 raise CertificateError(
-                    f"the package differs from the PyTorch model on {record['size']} x {record['batch']}: "
-                    f"{levels:.2f} grey levels, PSNR {record['psnr_db']} dB (allowed {limits.grey_levels}, at least "
-                    f"{limits.psnr_db}); no package was written. This is a defect of the exporter or of its "
-                    "libraries: install the versions of constraints.txt."
+                    f"the package differs from the PyTorch model on {width}x{height} x {batch}: {levels:.2f} grey "
+                    f"levels, PSNR {psnr_db} dB (allowed {limits.grey_levels}, at least {limits.psnr_db}); no package "
+                    "was written. This is a defect of the exporter or of its libraries: install the versions of "
+                    "constraints.txt."
                 )
-    return {
-        "reference": "PyTorch float32, this project's model, eager mode on the CPU",
-        "limits": vars(limits),
-        "stages": stages,
-        "end_to_end": records,
-    }
-
-
-def _noise(enhancer: Enhancer, case: Case) -> Array:
-    batch, height, width, _ = case.photos.shape
-    generator = np.random.default_rng(case.seed)
-    return generator.standard_normal((batch, *enhancer.noise_shape(height, width)), np.float32)
+    return records
 
 
 def _certify_stages(package: Package, model: DiffLL, case: Case, limits: Limits) -> dict[str, Any]:
@@ -160,7 +149,7 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
     for k, hfrm in enumerate(model.hfrms):
         restored.append(hfrm(details[k]))
         yield f"hfrm{k}", {f"details{k}": details[k].numpy()}, {f"restored{k}": restored[k].numpy()}
-    table = make_table(schedule()[1].numpy(), 10)
+    table = make_table(schedule()[1].numpy(), NUM_INFERENCE_STEPS)
     generator = torch.Generator().manual_seed(case.seed)
     x_t, history = (torch.randn(x_cond.shape, generator=generator) for _ in range(2))
     for row in (0, len(table) - 1):
@@ -175,14 +164,11 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
             "timestep": table.timesteps[row : row + 1],
             "coefficients": coefficients,
         }
-        yield (
-            "denoiser",
-            inputs,
-            {
-                "x_next": (c0 * x_t + c1 * eps + c2 * history).numpy(),
-                "history_next": (c3 * x_t + c4 * eps).numpy(),
-            },
-        )
+        outputs = {
+            "x_next": (c0 * x_t + c1 * eps + c2 * history).numpy(),
+            "history_next": (c3 * x_t + c4 * eps).numpy(),
+        }
+        yield LOOP, inputs, outputs
     inputs = {"x_0": x_cond.numpy()} | {f"restored{k}": r.numpy() for k, r in enumerate(restored)}
     yield "idwt", inputs, {"image": model.merge(x_cond, restored).numpy()}
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
 
 from runtime.errors import PackageError
 from runtime.package.manifest import Stage
 
-if TYPE_CHECKING:
-    import onnx
-
-    from ..passes.query_blocks import Attention
+from ..passes.cpu_forms import restore
+from ..passes.edit import set_nodes
+from ..passes.query_blocks import attention_of, plain_attention, queries_of
 
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")  # no memory of their own
 _SIZES = 64  # elements: a larger constant is a weight and no shape to reckon with
@@ -23,9 +25,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class GraphCost:
-    """flop: 2 x multiply-adds of Conv, ConvTranspose, MatMul and Gemm. live_bytes: the largest set of tensors that is
-    needed at once, inputs and outputs included; plain_live_bytes: with attention in its plain form. weight_bytes: the
-    constants."""
+    """``StageCost`` at one photo size."""
 
     flop: int
     live_bytes: int
@@ -39,8 +39,6 @@ def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], 
     flop are those of the network, whatever forms its graph is written in; bytes those of the graph as it is. where:
     its name in errors. Raises PackageError.
     """
-    from ..passes.cpu_forms import restore
-
     plain = restore(content)
     costs = []
     for height, width in sizes:
@@ -53,8 +51,6 @@ def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], 
 
 
 def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
-    import onnx
-
     model = onnx.load_from_string(content)
     for value in (*model.graph.input, *model.graph.output):
         shape = stage.tensors[value.name].resolve(1, height, width)
@@ -65,46 +61,35 @@ def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelP
 
 def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
-    from ..passes.query_blocks import queries_of
-
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
-    attentions = _write_plainly(model)
+    attentions = [plain for node in model.graph.node if (plain := attention_of(node))]
+    set_nodes(model.graph, plain_attention(model.graph.node))  # so that no shapes inside a loop are wanted
     shapes, item_sizes = _infer(model, where)
     flop = sum(_node_flop(node, shapes) for node in model.graph.node)
     sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
-    for attention in attentions:
-        _block_sizes(attention, queries_of(model), shapes, sizes)
+    for plain in attentions:
+        _block_sizes(plain, queries_of(model), shapes, sizes)
     live_bytes = _live_bytes(model, inputs, sizes)
     return GraphCost(flop, live_bytes, live_bytes, weight_bytes)
 
 
-def _write_plainly(model: onnx.ModelProto) -> list[Attention]:
-    """Every attention in its plain form, so that no shapes inside a loop are wanted; they are returned."""
-    from ..passes.query_blocks import attention_of, plain_attention
-
-    nodes = list(model.graph.node)
-    found = [attention for node in nodes if (attention := attention_of(node))]
-    nodes = [type(node).FromString(node.SerializeToString()) for node in plain_attention(nodes)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return found
-
-
-def _block_sizes(attention: Attention, queries: int, shapes: Shapes, sizes: dict[str, int]) -> None:
+def _block_sizes(plain: Sequence[onnx.NodeProto], queries: int, shapes: Shapes, sizes: dict[str, int]) -> None:
     """Bytes of the scores as ``query_blocks`` makes them: of at most its number of queries, and with the padded
-    queries and the collected results beside the first of them where there is more than one block."""
-    places = shapes[attention.scores[0]][-2]
-    if places > queries:
-        for name in attention.scores:
-            sizes[name] = sizes[name] // places * queries
-        sizes[attention.scores[0]] += sizes[attention.plain[0].input[0]] + sizes[attention.plain[2].output[0]]
+    queries and the collected results beside the first of them where there is more than one block.
+
+    plain: MatMul, Softmax, MatMul, Transpose of an attention's plain form; the first two make scores.
+    """
+    scores, softmax, weighted, _ = plain
+    positions = shapes[scores.output[0]][-2]
+    if positions > queries:
+        for node in (scores, softmax):
+            sizes[node.output[0]] = sizes[node.output[0]] // positions * queries
+        sizes[scores.output[0]] += sizes[scores.input[0]] + sizes[weighted.output[0]]
 
 
 def _strip_weights(model: onnx.ModelProto) -> int:
     """Turn large constants into inputs, so that shape inference need not carry them; return the bytes of all."""
-    import onnx
-
     small, total = [], 0
     for tensor in model.graph.initializer:
         total += prod(tensor.dims) * _item_size(tensor.data_type)
@@ -120,8 +105,6 @@ def _strip_weights(model: onnx.ModelProto) -> int:
 def _infer(model: onnx.ModelProto, where: str) -> tuple[Shapes, Mapping[str, int]]:
     """Shapes and bytes a value of every tensor. Sizes that the graph computes are folded between passes: onnx's own
     propagation knows no division."""
-    import onnx
-
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node in copy.graph.node:
@@ -153,10 +136,6 @@ def _infer(model: onnx.ModelProto, where: str) -> tuple[Shapes, Mapping[str, int
 
 def _fold_sizes(model: onnx.ModelProto, shapes: Shapes) -> bool:
     """Replace nodes that compute sizes by what they give; whether there were any."""
-    import numpy as np
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
     known = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer if prod(one.dims) <= _SIZES}
     known = {name: value for name, value in known.items() if value.dtype.kind in "iub"}
     kept = []
@@ -174,15 +153,11 @@ def _fold_sizes(model: onnx.ModelProto, shapes: Shapes) -> bool:
             model.graph.initializer.append(onnx.numpy_helper.from_array(known[node.output[0]], node.output[0]))
     folded = len(kept) < len(model.graph.node)
     if folded:
-        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
+        set_nodes(model.graph, kept)
     return folded
 
 
 def _item_size(elem_type: int) -> int:
-    import onnx
-
     return int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
 
 

@@ -13,7 +13,7 @@ from runtime.package.manifest import Polynomial, Stage, StageCost
 from .count import stage_costs
 
 # Height, width: the same pixels in other shapes tell rows from pixels, the largest the square from the rest. All of
-# them have more places than one block of queries (512x1024 has 2048): the scores grow with the square up to there.
+# them have more positions than one block of queries (512x1024 has 2048): the scores grow with the square up to there.
 _SIZES = ((768, 1024), (1024, 768), (1024, 1024), (1024, 2048), (2048, 4096), (4096, 8192))
 _EXACT = 1e-6  # relative: float64 sums of integers stay below
 

@@ -10,37 +10,35 @@ from runtime.errors import PackageError
 
 MAX_LEVELS = 3  # the paper tries K = 1, 2 and 3
 _INDEX = "([0-9]{1,3})"
-_NOT_DIFFLL = "A DiffLL checkpoint has Unet.* and high_enhance0.* weights; see README, Checkpoints."
+_NOT_DIFFLL = "A DiffLL checkpoint has Unet.* and high_enhance0.* weights."
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Widths and counts of one DiffLL.
-
-    ch: channels of the UNet's first level, a multiple of 32 (GroupNorm has 32 groups).
-    ch_mult: width of each UNet level in units of ``ch``.
-    num_res_blocks: residual blocks a level on the way down; one more on the way up.
-    attention_levels: UNet levels with self-attention (the middle always has it).
-    hfrm_channels: width of the HFRMs, a multiple of 8.
-    levels: K, wavelet levels and HFRMs, 1 to 3.
-    """
+    """Widths and counts of one DiffLL; the defaults are the official network's."""
 
     ch: int = 64
+    """Channels of the UNet's first level, a multiple of 32 (GroupNorm has 32 groups)."""
     ch_mult: tuple[int, ...] = (1, 2, 3, 4)
+    """Width of each UNet level in units of ``ch``."""
     num_res_blocks: int = 2
+    """Residual blocks a level on the way down; one more on the way up."""
     attention_levels: tuple[int, ...] = (2,)
+    """UNet levels with self-attention (the middle always has it)."""
     hfrm_channels: int = 64
+    """Width of the HFRMs, a multiple of 8."""
     levels: int = 2
+    """K, wavelet levels and HFRMs, 1 to 3."""
 
     @property
     def unet_multiple(self) -> int:
         """Height and width of the UNet's input are multiples of this."""
-        return 2 ** (len(self.ch_mult) - 1)
+        return 1 << (len(self.ch_mult) - 1)
 
     @property
     def pad_multiple(self) -> int:
         """Photos are padded to multiples of this (32 for the official network)."""
-        return self.unet_multiple * 2**self.levels
+        return self.unet_multiple << self.levels
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]]) -> Architecture:

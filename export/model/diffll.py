@@ -10,7 +10,7 @@ from .hfrm import HFRM
 from .unet import UNet
 from .wavelet import dwt, idwt
 
-NUM_TRAIN_TIMESTEPS = 200
+NUM_TRAIN_TIMESTEPS, NUM_INFERENCE_STEPS = 200, 10
 BETA_START, BETA_END = 1e-4, 0.02
 
 
@@ -32,7 +32,7 @@ class DiffLL(nn.Module):
 
     @property
     def hfrms(self) -> list[HFRM]:
-        return [self.get_submodule(f"high_enhance{level}") for level in range(self.arch.levels)]  # type: ignore[misc]
+        return [self.get_submodule(f"high_enhance{level}") for level in range(self.arch.levels)]
 
     def split(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, H, W) in [0, 1] -> x_cond (B, 3, H/2^K, W/2^K), details of level 0 to K-1."""
@@ -48,7 +48,7 @@ class DiffLL(nn.Module):
             ll = idwt(ll, high)
         return ((ll + 1) / 2).clamp(0, 1)
 
-    def sample(self, x_cond: Tensor, noise: Tensor, num_inference_steps: int = 10) -> Tensor:
+    def sample(self, x_cond: Tensor, noise: Tensor, num_inference_steps: int = NUM_INFERENCE_STEPS) -> Tensor:
         """The DDIM loop with eta = 0 (official ``sample_training``): noise x_T and result (B, 3, h, w) float32.
 
         Step by step as the paper's equation 6 has it, on purpose without the runtime's coefficient table: this is
@@ -65,7 +65,7 @@ class DiffLL(nn.Module):
             x = alpha_next.sqrt() * x_0 + (1 - alpha_next).sqrt() * eps
         return x
 
-    def forward(self, image: Tensor, noise: Tensor, num_inference_steps: int = 10) -> Tensor:
+    def forward(self, image: Tensor, noise: Tensor, num_inference_steps: int = NUM_INFERENCE_STEPS) -> Tensor:
         """image: (B, 3, H, W) float32 RGB in [0, 1], H and W multiples of ``arch.pad_multiple``; noise x_T:
         (B, 3, H/2^K, W/2^K). Returns the restored image, the same shape, in [0, 1]."""
         x_cond, details = self.split(image)

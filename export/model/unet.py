@@ -51,7 +51,7 @@ class ResnetBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """One-head self-attention over all H*W places: (B, C, H, W) -> the same."""
+    """One-head self-attention over all H*W positions: (B, C, H, W) -> the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ def restore(content: bytes) -> bytes:
     """The graph as it was before ``cpu_forms`` and ``query_blocks``: GroupNormalization, Resize + Conv, and attention
     with the whole score matrix."""
     model = onnx.load_from_string(content)
-    written = plain_attention(list(model.graph.node))
+    written = plain_attention(model.graph.node)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     added: dict[str, np.ndarray] = {}
     groups: dict[str, dict[str, onnx.NodeProto]] = {}
@@ -86,7 +86,7 @@ def restore(content: bytes) -> bytes:
 def _group(node: onnx.NodeProto) -> str:
     """What a node that stands for one of these has in common with the others of it, or nothing."""
     for mark in (GROUP_NORM, UPSAMPLE):
-        result, marked, part = node.name.rpartition(mark)
+        result, marked, part = str(node.name).rpartition(mark)
         if marked and "/" not in part and not part.endswith(("_QuantizeLinear", "_DequantizeLinear")):
             return result + mark
     return ""

@@ -11,19 +11,28 @@ from onnx import numpy_helper
 
 def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
     """``model`` with these nodes; ``added`` constants replace those of their name; what nothing reads is left out."""
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    set_nodes(model.graph, nodes)
     del model.graph.value_info[:]  # names tensors that are gone
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
-    read = {name for node in kept for name in inputs(node)}
+    read = {name for node in model.graph.node for name in inputs(node)}
     tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend(tensors)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Give ``graph`` these nodes, some of which may be its own."""
+    kept = copied(nodes)  # emptying the graph would empty them
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def copied(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    return [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
 
 
 def inputs(node: onnx.NodeProto) -> Iterator[str]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.package.manifest import MANIFEST, Stage, TensorSpec
+from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
+from runtime.package.writing import write_manifest
+
+from .edit import set_nodes
 
 
 def emulate_bf16(content: bytes) -> bytes:
@@ -24,7 +26,8 @@ def emulate_bf16(content: bytes) -> bytes:
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content), data_prop=True)
     _widen(model.graph, _bf16_tensors(model.graph), {})
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    rewritten: bytes = model.SerializeToString()
+    return rewritten
 
 
 def _bf16_tensors(graph: onnx.GraphProto) -> set[str]:
@@ -69,27 +72,20 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
     for value in (*graph.input, *graph.output):
         if value.name in bf16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    set_nodes(graph, nodes)
 
 
-def emulated_package(package: Path, folder: Path) -> Path:
+def emulated_package(package: Package, folder: Path) -> Package:
     """A runnable float32 twin of the bf16 ``package``, written to the new directory ``folder``."""
-    manifest = Package.open(package).manifest
     folder.mkdir()
-    files = dict(manifest.files)
-    for name in files:
-        shutil.copyfile(package / name, folder / name)
-    for stage in manifest.stages:
-        content = emulate_bf16((package / stage.file).read_bytes())
-        (folder / stage.file).write_bytes(content)
-        files[stage.file] = (sha256(content).hexdigest(), len(content))
-    stages = tuple(
-        Stage(stage.name, stage.file, _widened(stage.inputs), _widened(stage.outputs)) for stage in manifest.stages
-    )
-    (folder / MANIFEST).write_text(replace(manifest, stages=stages, files=files).to_json())
-    return folder
+    stages = []
+    for name in package.manifest.files:
+        shutil.copyfile(package.path / name, folder / name)
+    for stage in package.manifest.stages:
+        (folder / stage.file).write_bytes(emulate_bf16(package.graph(stage.name)))
+        stages.append(replace(stage, inputs=_widened(stage.inputs), outputs=_widened(stage.outputs)))
+    write_manifest(folder, replace(package.manifest, stages=tuple(stages)))
+    return Package.open(folder)
 
 
 def _widened(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

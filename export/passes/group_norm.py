@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from .edit import set_nodes
+
 _READABLE_OPSET = 20  # what the 10.3 parser was written for; the operators left in our graphs are the same there
 
 
@@ -48,9 +50,7 @@ def rewrite_group_norm(content: bytes) -> bytes:
             helper.make_node("Mul", [back, constant("scale", _channels(constants[scale]))], [scaled]),
             helper.make_node("Add", [scaled, constant("bias", _channels(constants[bias]))], [result]),
         ]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    set_nodes(model.graph, nodes)
     for opset in model.opset_import:
         opset.version = min(opset.version, _READABLE_OPSET)
     rewritten: bytes = model.SerializeToString()

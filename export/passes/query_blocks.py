@@ -1,18 +1,18 @@
 """Attention without the whole score matrix, for engines that do not fuse it: the queries go through it in blocks.
 
-A 3840x2160 photo has 32,640 places at H/16, and scores of all with all are 4.3 GB in float32. Neither onnxruntime nor
-OpenVINO fuses this attention on a CPU (OpenVINO takes even its own fused operator apart). With more than ``QUERIES``
-places the scores of one block are made, used and forgotten before the next; with fewer it is the plain form, which is
-a few percent faster there. Results differ by rounding at most: every query has its own softmax.
+A 3840x2160 photo has 32,640 positions at H/16, and scores of all with all are 4.3 GB in float32. Neither onnxruntime
+nor OpenVINO fuses this attention on a CPU (OpenVINO takes even its own fused operator apart). With more than
+``QUERIES`` positions the scores of one block are made, used and forgotten before the next; with fewer it is the plain
+form, which is a few percent faster there. Results differ by rounding at most: every query has its own softmax.
 
-    if places = 1:             the value itself
-    else if places <= QUERIES: MatMul, Softmax, MatMul, Transpose
-    else:                      Pad the queries to equal blocks; Loop: Slice, MatMul, Softmax, MatMul; join, crop
+    if positions = 1:             the value itself
+    else if positions <= QUERIES: MatMul, Softmax, MatMul, Transpose
+    else:                         Pad the queries to equal blocks; Loop: Slice, MatMul, Softmax, MatMul; join, crop
 
-One place is a case of its own because of OpenVINO 2026.4: a Softmax inside of an If or a Loop that has run on one score
-is left out in later runs on more of them.
+One position is a case of its own because of OpenVINO 2026.4: a Softmax inside of an If or a Loop that has run on one
+score is left out in later runs on more of them.
 
-In the second form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
+In the last form every query sees the keys and values of every ``KEY_STRIDE``th row and column, a constant of the
 graph that is 1, 1: all of them. ``runtime/package/edits.py`` sets another where all with all would be too much work.
 
 ``plain_attention`` takes it back for TensorRT, which fuses the plain form, and for ncnn, which has no loops.
@@ -20,13 +20,13 @@ graph that is 1, 1: all of them. ``runtime/package/edits.py`` sets another where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .edit import with_nodes
+from .edit import copied, with_nodes
 
 ATTENTION = "/attention/"
 """In the names of what stands for one attention: what it makes, the mark, the part."""
@@ -56,16 +56,12 @@ _SWAP_LAST = [0, 1, 3, 2]
 def query_blocks(content: bytes) -> bytes:
     """The denoiser's graph, of any precision, with every attention in blocks of queries.
 
-    An attention is MatMul, Softmax, MatMul, Transpose of 4-D tensors, (B, 1, places, C) -> (B, 1, C, places).
+    An attention is MatMul, Softmax, MatMul, Transpose of 4-D tensors, (B, 1, positions, C) -> (B, 1, C, positions).
     """
     model = onnx.load_from_string(content)
     maker = {name: node for node in model.graph.node for name in node.output}
     elem_type = _elem_type(model)
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        chain = _attention(node, maker)
-        if chain:
-            found[node.output[0]] = chain
+    found = {node.output[0]: chain for node in model.graph.node if (chain := _attention(node, maker))}
     inner = {one.output[0] for chain in found.values() for one in chain[:-1]}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
@@ -85,36 +81,24 @@ def queries_of(model: onnx.ModelProto) -> int:
     return int(numpy_helper.to_array(found)[0])
 
 
-@dataclass(frozen=True)
-class Attention:
-    """One attention of a graph that ``query_blocks`` wrote. plain: the nodes of its plain form."""
-
-    plain: list[onnx.NodeProto]
-
-    @property
-    def scores(self) -> tuple[str, str]:
-        """The tensors that hold a score for each query and key, in the plain form: before and after the softmax."""
-        return self.plain[0].output[0], self.plain[1].output[0]
-
-
-def attention_of(node: onnx.NodeProto) -> Attention | None:
-    """The attention that this node, the last of its parts, stands for."""
+def attention_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """MatMul, Softmax, MatMul, Transpose: the plain form of the attention that this node, the last of its parts, stands
+    for; or nothing."""
     if not node.name.endswith(f"{ATTENTION}attention"):
-        return None
+        return []
     (choice,) = _branch(node, "else_branch")
-    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in _branch(choice, "then_branch")]
+    plain = copied(_branch(choice, "then_branch"))
     plain[-1].output[0] = node.output[0]
-    return Attention(plain)
+    return plain
 
 
-def plain_attention(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def plain_attention(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Nodes of a graph with every attention in its plain form, as it was before ``query_blocks``."""
     result: list[onnx.NodeProto] = []
     for node in nodes:
-        attention = attention_of(node)
-        if attention:
-            result += attention.plain
-        elif ATTENTION not in node.name:
+        if ATTENTION in node.name:
+            result += attention_of(node)
+        else:
             result.append(node)
     return result
 
@@ -153,7 +137,7 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
     scores, _, weighted, transpose = chain
     query, key = scores.input
     value, result = weighted.input[1], transpose.output[0]
-    plain = [onnx.NodeProto.FromString(one.SerializeToString()) for one in chain]
+    plain = copied(chain)
     plain[-1].output[0] = f"{result}{ATTENTION}few"
     nodes: list[onnx.NodeProto] = []
 
@@ -176,7 +160,7 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
     padded = make("padded", "Pad", query, make("ends", "Concat", *ends, into=many, axis=0), into=many)
 
     def seen(kind: str, name: str) -> str:
-        """(B, 1, C, places seen) of keys or values"""
+        """(B, 1, C, positions seen) of keys or values"""
         cut = ("attention_zeros_2", "attention_all_2", "attention_axes_2_3", KEY_STRIDE)
         some = make(f"some_{kind}", "Slice", _map(name, maker), *cut, into=many)
         flat = make(f"flat_{kind}", "Reshape", some, "attention_flat", into=many)

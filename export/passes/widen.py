@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from .edit import set_nodes
+
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _FLOATS = (TensorProto.FLOAT, *_HALF)
 
@@ -32,7 +34,6 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         if node.op_type == "Cast" and node.attribute[0].i in _HALF:
             node.attribute[0].i = TensorProto.FLOAT
-        kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    del graph.node[:]
-    graph.node.extend(kept)
+        kept.append(node)
+    set_nodes(graph, kept)
     return model

@@ -15,7 +15,7 @@ from ..model import Architecture, DiffLL
 from ..model.diffll import NUM_TRAIN_TIMESTEPS
 from ..model.hfrm import HFRM
 from ..model.unet import UNet
-from .precision import ISLANDS, convert, io_dtype
+from .precision import ALL_ISLANDS, convert, io_dtype
 
 
 class DwtGraph(nn.Module):
@@ -72,7 +72,7 @@ class DenoiserGraph(nn.Module):
 
 @dataclass(frozen=True)
 class StageGraph:
-    """A stage to trace. multiple: its sample sizes are this many times a free number (as its own arithmetic asks)."""
+    """A stage to trace."""
 
     name: str
     module: nn.Module
@@ -81,7 +81,7 @@ class StageGraph:
 
 
 def stage_graphs(
-    model: DiffLL, precision: Precision = "fp32", islands: frozenset[str] = ISLANDS
+    model: DiffLL, precision: Precision = "fp32", islands: frozenset[str] = ALL_ISLANDS
 ) -> Iterator[StageGraph]:
     """The stages in running order: dwt, hfrm0 to hfrm(K-1), denoiser, idwt. ``model`` is the float32 network.
 

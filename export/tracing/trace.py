@@ -6,10 +6,10 @@ import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 
 import onnx
 import torch
-from torch import Tensor
 
 from runtime.package.manifest import TensorSpec, size_term
 
@@ -24,25 +24,25 @@ _SAMPLE = {"batch": 2, "height": 3, "width": 4}  # sizes in units of the padding
 
 def trace(stage: StageGraph, pad_multiple: int) -> bytes:
     """The graph of one stage, checked by onnx, with the dimension names of the package's manifest."""
+    specs = (*stage.inputs, *stage.outputs)
     dims = {symbol: torch.export.Dim(symbol, min=1, max=1 << 15) for symbol in _SAMPLE}
     sizes = {symbol: size * (1 if symbol == "batch" else pad_multiple) for symbol, size in _SAMPLE.items()}
-    args = tuple(_example(spec, sizes) for spec in stage.inputs)
-    shapes = tuple(_dynamic(spec, dims, pad_multiple) for spec in stage.inputs)
-    if stage.name == "idwt":  # forward(x_0, *restored)
-        shapes = (shapes[0], shapes[1:])
+    args = tuple(torch.zeros(spec.resolve(**sizes), dtype=getattr(torch, spec.dtype)) for spec in stage.inputs)
+    shapes = [_dynamic(spec, dims, pad_multiple) for spec in stage.inputs]
     with _quiet():
         program = torch.onnx.export(
             stage.module,
             args,
             dynamo=True,
-            opset_version=OPSET_BF16 if _is_bf16(stage) else OPSET,
-            dynamic_shapes=shapes,
+            opset_version=OPSET_BF16 if "bfloat16" in {spec.dtype for spec in specs} else OPSET,
+            # idwt: forward(x_0, *restored)
+            dynamic_shapes=(shapes[0], tuple(shapes[1:])) if stage.name == "idwt" else tuple(shapes),
             input_names=[spec.name for spec in stage.inputs],
             output_names=[spec.name for spec in stage.outputs],
             verbose=False,
         )
     model = program.model_proto
-    _name_dimensions(model, (*stage.inputs, *stage.outputs))
+    _name_dimensions(model, specs)
     model.graph.name = stage.name
     model.producer_name, model.producer_version = "diffll-deploy", ""
     del model.metadata_props[:]
@@ -52,17 +52,8 @@ def trace(stage: StageGraph, pad_multiple: int) -> bytes:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
-
-
-def _is_bf16(stage: StageGraph) -> bool:
-    return any(spec.dtype == "bfloat16" for spec in (*stage.inputs, *stage.outputs))
-
-
-def _example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
-    shape = spec.resolve(sizes["batch"], sizes["height"], sizes["width"])
-    dtype = getattr(torch, spec.dtype)
-    return torch.zeros(shape, dtype=dtype)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _dynamic(spec: TensorSpec, dims: dict[str, torch.export.Dim], pad_multiple: int) -> dict[int, object]:
@@ -84,7 +75,7 @@ def _name_dimensions(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> N
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """The exporter prints its own steps and warns about its own internals; neither is news for our user."""
     loggers = [
         logging.getLogger(name)

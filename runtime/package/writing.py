@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from ..errors import InputError
 from ..machine.files import write_folder
-from .manifest import MANIFEST
+from .manifest import CERTIFICATE, GOLDEN, MANIFEST, Manifest
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -42,10 +43,13 @@ def package_folder(output: Path, overwrite: bool) -> Iterator[Path]:
         raise InputError(f"{output}: cannot write the package ({reason}); free space or choose another -o.") from error
 
 
-def file_entries(folder: Path, names: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """name -> (sha256, bytes) of files in ``folder``: the manifest's ``files``."""
-    entries = {}
-    for name in names:
+def write_manifest(folder: Path, manifest: Manifest, more: Iterable[str] = ()) -> None:
+    """Write the manifest of a package whose other files are in ``folder``; their hashes and sizes are filled in.
+
+    more: files beside the graphs, the golden sample and the certificate.
+    """
+    files = {}
+    for name in (*(stage.file for stage in manifest.stages), GOLDEN, CERTIFICATE, *more):
         content = (folder / name).read_bytes()
-        entries[name] = (sha256(content).hexdigest(), len(content))
-    return entries
+        files[name] = (sha256(content).hexdigest(), len(content))
+    (folder / MANIFEST).write_bytes(replace(manifest, files=files).to_json().encode())

@@ -19,7 +19,7 @@ from benchmarks.cli import main
 from benchmarks.configs import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
 from benchmarks.needs import baseline_bytes, package_bytes
 from benchmarks.photos import Photos, synthetic
-from export.certificate.cases import bundled_checkpoint
+from export.files import bundled_checkpoint
 from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError, InputError, PackageError
 

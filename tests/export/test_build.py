@@ -140,7 +140,7 @@ def test_a_folder_that_is_no_package_is_never_touched(make_checkpoint, tmp_path)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])  # SIGINT has SIGTERM's handler
 def test_a_process_ended_in_the_middle_leaves_no_package(make_checkpoint, tmp_path, stop):
     output = tmp_path / "package"
     command = [sys.executable, "-m", "export.build", str(make_checkpoint()), "-o", str(output)]
@@ -163,11 +163,17 @@ def test_a_process_ended_in_the_middle_leaves_no_package(make_checkpoint, tmp_pa
         (["absent.pth.tar"], ["absent.pth.tar", "cannot read"]),
         (["README.md"], ["not a checkpoint's name"]),
         (["--precision", "fp12"], ["--precision"]),
-        (["-o", "/proc/nothing/package"], ["/proc"]),
+        (["-o", "README.md/package"], ["README.md is not a folder"]),
     ],
 )
-def test_mistakes_are_one_line_and_exit_2(arguments, words, tmp_path):
-    done = export_build(*arguments, *([] if "-o" in arguments else ["-o", tmp_path / "p"]))
+def test_mistakes_are_one_line_and_exit_2_before_torch_is_loaded(arguments, words, tmp_path):
+    output = [] if "-o" in arguments else ["-o", str(tmp_path / "p")]
+    code = (
+        "import runpy, sys\nsys.modules['torch'] = None\n"
+        "runpy.run_module('export.build', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code, *arguments, *output]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2
     assert len(errors) == 1

@@ -10,8 +10,8 @@ import torch
 
 from export.builders.profiles import profile, size_range
 from export.builders.tensorrt import Options, TensorRTBuilder
-from export.certificate.cases import bundled_checkpoint
 from export.checkpoint import load_checkpoint
+from export.files import bundled_checkpoint
 from export.model import Architecture, DiffLL
 from export.passes.query_blocks import query_blocks
 from export.tracing.graphs import stage_graphs

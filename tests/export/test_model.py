@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.certificate.cases import bundled_checkpoint
 from export.checkpoint import load_checkpoint
+from export.files import bundled_checkpoint
 from export.model import Architecture, DiffLL
 from export.model.diffll import schedule
 from export.model.unet import timestep_embedding

@@ -37,7 +37,7 @@ def target(request):
 @pytest.fixture(scope="module", params=["fp32", "fp16"])
 def package(request, target, bundled_package, build_package, tmp_path_factory) -> Path:
     """The bundled checkpoint's package with engines for photos up to 640x384."""
-    from export.certificate.cases import bundled_checkpoint
+    from export.files import bundled_checkpoint
 
     path = tmp_path_factory.mktemp("gpu") / request.param
     if request.param == "fp32":

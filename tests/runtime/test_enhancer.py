@@ -26,8 +26,8 @@ def dark(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_any_size_equals_the_pytorch_model(bundled_package, height, width):
     import torch
 
-    from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
+    from export.files import bundled_checkpoint
     from runtime.image import to_pixels, to_tensor
 
     model = load_checkpoint(bundled_checkpoint()).model()

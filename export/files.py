@@ -1,0 +1,37 @@
+"""The files that a build starts from: the checkpoint and the bundled assets. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.errors import InputError
+
+SUFFIXES = (".pth.tar", ".pth", ".pt", ".safetensors")
+_BUNDLED = "diffll-mini.safetensors"
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a file that has no checkpoint's name or cannot be read. Raises InputError."""
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"{path}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error
+
+
+def assets() -> Path:
+    """The folder of bundled files: beside ``export`` in a checkout, inside it in an installed wheel."""
+    here = Path(__file__).parent
+    for folder in (here.parent / "assets", here / "assets"):
+        if (folder / _BUNDLED).is_file():
+            return folder
+    raise InputError(
+        f"the bundled assets are neither in {here.parent / 'assets'} nor in {here / 'assets'}; install the project "
+        "again, or give a checkpoint."
+    )
+
+
+def bundled_checkpoint() -> Path:
+    """The reference checkpoint that comes with the project."""
+    return assets() / _BUNDLED
