@@ -12,6 +12,9 @@ change. ``export/passes/query_blocks.py`` writes it as 1, 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from ..errors import PackageError
 from .protobuf import fields, fields_at
 
@@ -30,41 +33,13 @@ def with_uint8_activations(graph: bytes) -> bytes:
     Weights have no QuantizeLinear: they stay int8. A graph without Q/DQ comes back as it is. ``graph`` was checked.
     """
     content = bytearray(graph)
-    parts = [part for field, part in fields(memoryview(content)) if field == _GRAPH and isinstance(part, memoryview)]
-    zero_points: set[bytes] = set()
-    tensors: list[memoryview] = []
-    for part in parts:
-        for field, value in fields(part):
-            if field == _NODE and isinstance(value, memoryview):
-                zero_points |= _zero_point(value)
-            elif field == _TENSOR and isinstance(value, memoryview):
-                tensors.append(value)
-    for tensor in tensors:
-        _turn(tensor, zero_points)
+    zero_points = {name for node in _parts(content, _NODE) for name in _zero_point(node)}
+    for tensor in _parts(content, _TENSOR):
+        (kind, kind_at), (name, _), (value, value_at) = _described(tensor)
+        if isinstance(name, memoryview) and bytes(name) in zero_points and kind == _INT8 and value == b"\0":
+            tensor[kind_at] = _UINT8
+            tensor[value_at] = _MIDDLE
     return bytes(content)
-
-
-def _zero_point(node: memoryview) -> set[bytes]:
-    """The name of a QuantizeLinear's zero point."""
-    inputs: list[bytes] = []
-    quantises = False
-    for field, value in fields(node):
-        if isinstance(value, memoryview):
-            if field == _INPUT:
-                inputs.append(bytes(value))
-            quantises |= field == _OPERATOR and bytes(value) == b"QuantizeLinear"
-    return {inputs[2]} if quantises and len(inputs) == 3 else set()
-
-
-def _turn(tensor: memoryview, names: set[bytes]) -> None:
-    """In place, if it is one of ``names`` and a single int8 0."""
-    found = {field: (value, place) for field, value, place in fields_at(tensor)}
-    kind, kind_at = found.get(_TYPE, (0, 0))
-    name, _ = found.get(_NAME, (b"", 0))
-    value, value_at = found.get(_BYTES, (b"", 0))
-    if isinstance(name, memoryview) and bytes(name) in names and kind == _INT8 and value == b"\0":
-        tensor[kind_at] = _UINT8
-        tensor[value_at] = _MIDDLE
 
 
 def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
@@ -73,15 +48,29 @@ def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
     Raises PackageError for a graph that has no such constant, an older one. where: its name in errors.
     """
     content = bytearray(graph)
-    for field, part in fields(memoryview(content)):
-        if field != _GRAPH or not isinstance(part, memoryview):
-            continue
-        for inner, tensor in fields(part):
-            if inner == _TENSOR and isinstance(tensor, memoryview):
-                found = {one: (value, place) for one, value, place in fields_at(tensor)}
-                name, value = (found.get(one, (b"", 0)) for one in (_NAME, _BYTES))
-                if bytes(name[0]) == _KEY_STRIDE and bytes(value[0]) == _ONES:
-                    tensor[value[1] : value[1] + len(_ONES)] = stride.to_bytes(8, "little") * 2
-                    del part, tensor, found, name, value
-                    return bytes(content)
+    for tensor in _parts(content, _TENSOR):
+        _, (name, _), (value, value_at) = _described(tensor)
+        if name == _KEY_STRIDE and value == _ONES:
+            tensor[value_at : value_at + len(_ONES)] = stride.to_bytes(8, "little") * 2
+            return bytes(content)
     raise PackageError(f"{where}: its attention has no key stride; build the package again.")
+
+
+def _parts(content: bytearray, kind: int) -> Iterator[memoryview]:
+    """The graph's nodes or tensors; what is written to them is written to ``content``."""
+    for field, graph in fields(memoryview(content)):
+        if field == _GRAPH and isinstance(graph, memoryview):
+            yield from (part for inner, part in fields(graph) if inner == kind and isinstance(part, memoryview))
+
+
+def _zero_point(node: memoryview) -> set[bytes]:
+    """The name of a QuantizeLinear's zero point."""
+    parts = [(field, bytes(value)) for field, value in fields(node) if isinstance(value, memoryview)]
+    inputs = [value for field, value in parts if field == _INPUT]
+    return {inputs[2]} if (_OPERATOR, b"QuantizeLinear") in parts and len(inputs) == 3 else set()
+
+
+def _described(tensor: memoryview) -> list[tuple[Any, int]]:
+    """Its type, name and bytes, each with the place in ``tensor`` where it begins."""
+    found = {field: (value, place) for field, value, place in fields_at(tensor)}
+    return [found.get(field, (0, 0)) for field in (_TYPE, _NAME, _BYTES)]

@@ -1,5 +1,5 @@
-"""What a package's manifest says: stages and their tensors, the noise schedule, costs, files. ``docs/package.md``
-explains every field."""
+"""What a package's manifest says: stages and their tensors, the noise schedule, costs, files. The format is described
+in ``docs/package.md``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ CERTIFICATE = "certificate.json"
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One I/O tensor. shape: numbers, or ``batch``, ``height``, ``width`` (of the padded photo), ``height/4``, ..."""
+    """One I/O tensor of a stage."""
 
     name: str
     dtype: DType
     shape: tuple[int | str, ...]
+    """Numbers, or ``batch``, ``height``, ``width`` (of the padded photo), ``height/4``, ..."""
 
     def resolve(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """The shape in numbers for a batch of padded photos of ``height`` x ``width`` pixels."""
@@ -50,7 +51,7 @@ def size_term(size: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One graph: its file and I/O tensors in order."""
+    """One graph: its file and its I/O tensors, in the graph's order."""
 
     name: str
     file: str
@@ -80,34 +81,41 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage costs for one padded photo.
-
-    flop: 2 x multiply-adds of the network's convolutions and matrix products. live_bytes: the largest set of its
-    graph's tensors that is needed at once, inputs and outputs included; plain_live_bytes: the same in an engine that
-    makes all scores of an attention at once. weight_bytes: the graph's constants.
-    """
+    """What a stage costs for one padded photo."""
 
     flop: Polynomial
+    """2 x multiply-adds of the network's convolutions and matrix products."""
     live_bytes: Polynomial
+    """The largest set of its graph's tensors that is needed at once, inputs and outputs included."""
     plain_live_bytes: Polynomial
+    """The same in an engine that makes all scores of an attention at once."""
     weight_bytes: int
+    """The graph's constants."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a program in any language needs to run the package. ``docs/package.md`` explains every field."""
+    """All that a program in any language needs to run the package."""
 
     precision: Precision
+    """Of the graphs; each tensor has its own dtype."""
     levels: int
+    """K, wavelet levels and HFRMs, 1 to 3."""
     pad_multiple: int
+    """Photos are padded to multiples of this, in pixels."""
     num_train_timesteps: int
     num_inference_steps: int
+    """Of the paper's sampling."""
     betas: tuple[float, ...]
     alphas_cumprod: tuple[float, ...]
     stages: tuple[Stage, ...]
+    """In running order."""
     cost: Mapping[str, StageCost]
+    """By the stage's name."""
     files: Mapping[str, tuple[str, int]]
+    """Name -> (sha256, bytes) of every file but the manifest."""
     provenance: Mapping[str, Any]
+    """Checkpoint, architecture, licence, versions of the tools."""
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
