@@ -11,6 +11,11 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 PSNR_CEILING = 200.0  # dB, what is told for two equal arrays
 
 
+def array_text(value: object) -> str:
+    """What a caller or a file gave in place of an array that was wanted: its dtype and shape, or its type."""
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
 def padded_size(size: int, multiple: int) -> int:
     """The next multiple at or above ``size``, in pixels."""
     return -(-size // multiple) * multiple

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PackageError
-from ..running.arguments import describe
+from ..image import array_text
 from .manifest import GOLDEN
 from .reading import Package
 
@@ -29,11 +29,11 @@ def read_golden(package: Package) -> dict[str, NDArray[Any]]:
             golden = {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
         photo, noise, steps, expected = golden.values()
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape != expected.shape:
-            raise ValueError(f"photo {describe(photo)}, expected {describe(expected)}")
+            raise ValueError(f"photo {array_text(photo)}, expected {array_text(expected)}")
         if expected.dtype != np.uint8 or steps.dtype.kind != "i" or steps.shape != () or noise.dtype != np.float32:
-            raise ValueError(f"noise {describe(noise)}, steps {describe(steps)}, expected {describe(expected)}")
+            raise ValueError(f"noise {array_text(noise)}, steps {array_text(steps)}, expected {array_text(expected)}")
         if noise.shape != package.manifest.noise_shape(*photo.shape[:2]):
-            raise ValueError(f"noise {describe(noise)} for a photo of {photo.shape}")
+            raise ValueError(f"noise {array_text(noise)} for a photo of {photo.shape}")
         return golden
     except Exception as error:  # a stranger's zip: numpy and zipfile raise of many kinds
         raise PackageError(f"{where}: no golden sample ({error}); build the package again.") from error

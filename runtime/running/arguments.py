@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..image import Pixels
+from ..image import Pixels, array_text
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
@@ -41,13 +41,9 @@ def check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
     good = isinstance(photo, np.ndarray) and photo.dtype in (np.uint8, np.uint16) and photo.ndim in ranks
     if not good or photo.shape[-1] != 3 or 0 in photo.shape:
         raise InputError(
-            f"the photo is {describe(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
+            f"the photo is {array_text(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
             "or a batch (batch, height, width, 3)."
         )
-
-
-def describe(value: Any) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def make_noise(
@@ -67,7 +63,8 @@ def make_noise(
     allowed = [shape] if alone else [shape, (batch, *shape)]
     if not isinstance(noise, np.ndarray) or noise.dtype != np.float32 or noise.shape not in allowed:
         raise InputError(
-            f"noise is {describe(noise)}; for a {photo} photo it is float32 of shape {' or '.join(map(str, allowed))}."
+            f"noise is {array_text(noise)}; for a {photo} photo it is float32 of shape "
+            f"{' or '.join(map(str, allowed))}."
         )
     if not np.isfinite(noise).all():
         raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
