@@ -38,6 +38,10 @@ def copied(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
 def inputs(node: onnx.NodeProto) -> Iterator[str]:
     """What ``node`` reads, and what the nodes of its subgraphs read."""
     yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
+    for graph in subgraphs(node):
+        for inner in graph.node:
             yield from inputs(inner)
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]

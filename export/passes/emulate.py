@@ -18,7 +18,7 @@ from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 from runtime.package.writing import write_manifest
 
-from .edit import set_nodes
+from .edit import set_nodes, subgraphs
 
 
 def emulate_bf16(content: bytes) -> bytes:
@@ -37,11 +37,7 @@ def _bf16_tensors(graph: onnx.GraphProto) -> set[str]:
         for value in (*graph.input, *graph.output, *graph.value_info)
         if value.type.tensor_type.elem_type == TensorProto.BFLOAT16
     }
-    return found.union(*(_bf16_tensors(inner) for node in graph.node for inner in _subgraphs(node)))
-
-
-def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+    return found.union(*(_bf16_tensors(inner) for node in graph.node for inner in subgraphs(node)))
 
 
 def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> None:
@@ -61,7 +57,7 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
                 attribute.i = TensorProto.FLOAT
-        for inner in _subgraphs(node):
+        for inner in subgraphs(node):
             _widen(inner, bf16, rename)
         nodes.append(node)
         for index, name in enumerate(node.output):

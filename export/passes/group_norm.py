@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .edit import set_nodes
+from .edit import with_nodes
 
 _READABLE_OPSET = 20  # what the 10.3 parser was written for; the operators left in our graphs are the same there
 
@@ -19,6 +19,7 @@ def rewrite_group_norm(content: bytes) -> bytes:
     """
     model = onnx.load_from_string(content)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    added: dict[str, np.ndarray] = {}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type != "GroupNormalization":
@@ -31,7 +32,7 @@ def rewrite_group_norm(content: bytes) -> bytes:
 
         def constant(suffix: str, array: np.ndarray, prefix: str = result) -> str:
             name = f"{prefix}_{suffix}"
-            model.graph.initializer.append(numpy_helper.from_array(array, name))
+            added[name] = array
             return name
 
         grouped, normalised, shape, back, scaled = (
@@ -50,11 +51,9 @@ def rewrite_group_norm(content: bytes) -> bytes:
             helper.make_node("Mul", [back, constant("scale", _channels(constants[scale]))], [scaled]),
             helper.make_node("Add", [scaled, constant("bias", _channels(constants[bias]))], [result]),
         ]
-    set_nodes(model.graph, nodes)
     for opset in model.opset_import:
         opset.version = min(opset.version, _READABLE_OPSET)
-    rewritten: bytes = model.SerializeToString()
-    return rewritten
+    return with_nodes(model, nodes, added)
 
 
 def _channels(tensor: onnx.TensorProto) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from ..model import Architecture, DiffLL
 from ..model.diffll import NUM_TRAIN_TIMESTEPS
 from ..model.hfrm import HFRM
 from ..model.unet import UNet
-from .precision import ALL_ISLANDS, convert, io_dtype
+from .precision import ISLANDS, convert, io_dtype
 
 
 class DwtGraph(nn.Module):
@@ -81,7 +81,7 @@ class StageGraph:
 
 
 def stage_graphs(
-    model: DiffLL, precision: Precision = "fp32", islands: frozenset[str] = ALL_ISLANDS
+    model: DiffLL, precision: Precision = "fp32", islands: Collection[str] = ISLANDS
 ) -> Iterator[StageGraph]:
     """The stages in running order: dwt, hfrm0 to hfrm(K-1), denoiser, idwt. ``model`` is the float32 network.
 

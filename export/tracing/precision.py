@@ -7,7 +7,7 @@ tensors have half types. So the module is converted before it is traced, and the
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Collection
 
 import torch
 
@@ -20,42 +20,20 @@ from ..model.unet import GroupNorm
 NETWORK_DTYPES: dict[Precision, DType] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-@dataclass(frozen=True)
-class Island:
-    """One part of the network that stays in float32."""
-
-    name: str
-    where: str
-    reason: str
-    """What was measured with this island alone in half precision too."""
-
-
-# Measured by `python -m benchmarks.islands [CHECKPOINT]`: PSNR against the float32 network at a width of 3840, with the
-# bundled checkpoint ("bundled") and with a full-size one of random weights ("full").
-ISLANDS = (
-    Island(
-        "row_attention",
-        "HFRM cross-attention: both matmuls and the softmax",
-        "No cost in PSNR (bundled fp16 71.75 dB with and without): it is here for range. The logits are sums over the "
-        "image width, 65 at 160 pixels and 1,565 at 3840 (bundled); fp16 ends at 65,504, and its step at 1,565 is 1.",
-    ),
-    Island(
-        "group_norm",
-        "GroupNorm of the UNet: statistics, scale and shift",
-        "Full fp16 82.92 -> 82.26 dB, bf16 64.83 -> 63.63 dB; bundled bf16 54.47 -> 54.23 dB.",
-    ),
-    Island(
-        "time_embedding",
-        "time embedding and its projections, which are a table in the graph",
-        "Full fp16 82.92 -> 82.88 dB; within noise for the bundled one. The table is made at export: it costs nothing.",
-    ),
-    Island(
-        "update",
-        "the sampler's update: x_t, history, eps and the coefficients",
-        "Full fp16 82.92 -> 72.28 dB, bf16 64.83 -> 52.73 dB; bundled fp16 71.75 -> 71.50 dB.",
-    ),
-)
-ALL_ISLANDS = frozenset(island.name for island in ISLANDS)
+# PSNR against the float32 network at a width of 3840 by `python -m benchmarks.islands [CHECKPOINT]`, with the bundled
+# checkpoint ("bundled") and with a full-size one of random weights ("full").
+ISLANDS = {
+    "row_attention": "HFRM cross-attention: both matmuls and the softmax. No cost in PSNR (bundled fp16 71.75 dB with "
+    "and without): it is here for range. The logits are sums over the image width, 65 at 160 pixels and 1,565 at 3840 "
+    "(bundled); fp16 ends at 65,504, and its step at 1,565 is 1.",
+    "group_norm": "GroupNorm of the UNet: statistics, scale and shift. Full fp16 82.92 -> 82.26 dB, bf16 64.83 -> "
+    "63.63 dB; bundled bf16 54.47 -> 54.23 dB.",
+    "time_embedding": "Time embedding and its projections, which are a table in the graph. Full fp16 82.92 -> "
+    "82.88 dB; within noise for the bundled one. The table is made at export: it costs nothing.",
+    "update": "The sampler's update: x_t, history, eps and the coefficients. Full fp16 82.92 -> 72.28 dB, bf16 "
+    "64.83 -> 52.73 dB; bundled fp16 71.75 -> 71.50 dB.",
+}
+"""What stays in float32, and what was measured with it alone in half precision too."""
 
 # Between the stages: the detail bands and x_cond travel in half precision (they feed half-precision convolutions
 # anyway, and are by far the most bytes), the photo and what the sampler's update adds up stay in float32.
@@ -67,7 +45,7 @@ def io_dtype(tensor: str, precision: Precision) -> DType:
     return NETWORK_DTYPES[precision] if tensor.rstrip("0123456789") in HALF_IO else "float32"
 
 
-def convert(model: DiffLL, precision: Precision, islands: frozenset[str] = ALL_ISLANDS) -> DiffLL:
+def convert(model: DiffLL, precision: Precision, islands: Collection[str] = ISLANDS) -> DiffLL:
     """A copy of ``model`` in ``precision``, with the parts named in ``islands`` left in float32."""
     dtype = getattr(torch, NETWORK_DTYPES[precision])
     if dtype == torch.float32:

@@ -77,17 +77,11 @@ def _name_dimensions(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> N
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its own steps and warns about its own internals; neither is news for our user."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "torch.export", "onnxscript")
-    ]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -118,12 +118,14 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
 def _parse(path: Path, content: bytes) -> Manifest:
     """The manifest, every key and value checked. Raises PackageError."""
     where = path / MANIFEST
+
+    def wrong(what: str) -> PackageError:
+        return PackageError(f"{where}: {what}. Build the package again.")
+
     try:
         raw = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise PackageError(
-            f"{where}: not whole JSON ({' '.join(str(error).split())}); copy or build the package again."
-        ) from error
+        raise wrong(f"not whole JSON ({' '.join(str(error).split())})") from error
     top = Fields(raw, str(where))
     if top.get("format", str) != FORMAT:
         raise PackageError(
@@ -146,7 +148,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
     for name, entry in top.children("files"):
         digest = entry.get("sha256", str)
         if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise PackageError(f"{where}: the sha256 of {show(name)} is {show(digest)}; build it again.")
+            raise wrong(f"the sha256 of {show(name)} is {show(digest)}")
         files[name] = (digest, entry.number("bytes", 0, _FILE_LIMIT))
         entry.finish()
     manifest = Manifest(
@@ -165,25 +167,20 @@ def _parse(path: Path, content: bytes) -> Manifest:
     for fields in (image, schedule, top):
         fields.finish()
     if manifest.pad_multiple % 2**levels:
-        raise PackageError(f"{where}: 'pad_multiple' is no multiple of {2**levels}. Build the package again.")
+        raise wrong(f"'pad_multiple' is no multiple of {2**levels}")
     if total % manifest.num_inference_steps:
-        raise PackageError(f"{where}: 'num_inference_steps' does not divide {total}. Build the package again.")
+        raise wrong(f"'num_inference_steps' does not divide {total}")
     io = stage_io(levels)
     expected, found = tuple(io), tuple(stage.name for stage in manifest.stages)
     if found != expected:
-        raise PackageError(
-            f"{where}: its stages are {show(found)}; with {levels} wavelet levels they are {expected}. Build it again."
-        )
+        raise wrong(f"its stages are {show(found)}; with {levels} wavelet levels they are {expected}")
     for stage in manifest.stages:
         names = tuple(tuple(spec.name for spec in specs) for specs in (stage.inputs, stage.outputs))
         if names != io[stage.name]:
-            raise PackageError(
-                f"{where}: stage {stage.name}: its inputs and outputs are {show(names)}; {io[stage.name]} wanted. "
-                "Build the package again."
-            )
+            raise wrong(f"stage {stage.name}: its inputs and outputs are {show(names)}; {io[stage.name]} wanted")
     for name in (*(stage.file for stage in manifest.stages), GOLDEN, CERTIFICATE):
         if name not in files:
-            raise PackageError(f"{where}: {show(name)} is used but not listed in 'files'; build the package again.")
+            raise wrong(f"{show(name)} is used but not listed in 'files'")
     manifest = replace(manifest, cost={name: _cost(costs.child(name)) for name in expected})
     costs.finish()
     return manifest
