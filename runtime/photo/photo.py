@@ -33,10 +33,8 @@ class Photo:
         if len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype not in (np.uint8, np.uint16):
             raise InputError(f"a photo's pixels are {shape} {dtype}; give an (H, W, 3) array of uint8 or uint16")
         if self.alpha is not None and (self.alpha.shape != shape[:2] or self.alpha.dtype != dtype):
-            raise InputError(
-                f"alpha is {self.alpha.shape} {self.alpha.dtype}, the pixels are {shape} {dtype}; "
-                f"give {shape[:2]} {dtype}"
-            )
+            found = f"{self.alpha.shape} {self.alpha.dtype}"
+            raise InputError(f"alpha is {found}, the pixels are {shape} {dtype}; give {shape[:2]} {dtype}")
 
     def with_pixels(self, pixels: NDArray[Any], alpha: NDArray[Any] | None = None) -> Photo:
         """The same photo with other ``pixels``, (H, W, 3) uint8 or uint16.

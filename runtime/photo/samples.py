@@ -37,9 +37,7 @@ def to_8bit(image: Image.Image, path: Path) -> NDArray[np.uint8]:
         image = _cmyk_to_srgb(image)
     mode = _CONVERT.get(image.mode)
     if mode is None:
-        raise InputError(
-            f"cannot read {path}: its pixels are of the kind {image.mode!r}; save it as 8 or 16 bit RGB or grey"
-        )
+        raise InputError(f"cannot read {path}: its pixels are {image.mode}; save it as 8 or 16 bit RGB or grey")
     if image.mode == "P" and "transparency" in image.info:
         mode = "RGBA"
     samples = np.asarray(image if image.mode == mode else image.convert(mode))

@@ -62,18 +62,15 @@ def check_fits(path: str | os.PathLike[str], photo: Photo) -> None:
     """Raise InputError where the format of ``path`` cannot hold ``photo``: its alpha, depth or size."""
     path = Path(path)
     kind = _format_of(path)
-    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        raise InputError(f"cannot write {path}: the photo has 16 bits and {kind} holds 8; write PNG or TIFF")
-    if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
-        raise InputError(
-            f"cannot write {path}: the photo has transparency and {kind} has none; write PNG, TIFF or WebP"
-        )
     height, width = photo.pixels.shape[:2]
-    if max(width, height) > _MAX_SIDE.get(kind, width + height):
-        raise InputError(
-            f"cannot write {path}: the photo is {width} x {height} and {kind} ends at {_MAX_SIDE[kind]} "
-            "pixels a side; write PNG or TIFF"
-        )
+    most = _MAX_SIDE.get(kind, width + height)
+    begin = f"cannot write {path}: the photo"
+    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        raise InputError(f"{begin} has 16 bits and {kind} holds 8; write PNG or TIFF")
+    if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
+        raise InputError(f"{begin} has transparency and {kind} has none; write PNG, TIFF or WebP")
+    if max(width, height) > most:
+        raise InputError(f"{begin} is {width} x {height} and {kind} ends at {most} pixels a side; write PNG or TIFF")
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> None:

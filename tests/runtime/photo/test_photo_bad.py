@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from photo_samples import SRGB, chunk, noise
+from PIL import Image
 
 from runtime.errors import InputError
 from runtime.photo import Photo, read_photo, write_photo
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def refusal(path: Path, **options: Any) -> str:
@@ -44,20 +43,12 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def png(width: int, height: int, *, depth: int = 8, colour: int = 0, rows: int = 1) -> bytes:
     """A PNG of zeros with any size in its header and ``rows`` rows in its body."""
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     body = zlib.compress(bytes((1 + (width * bits + 7) // 8) * rows), 9)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
 
 
 def samples(tmp_path: Path) -> dict[str, bytes]:
@@ -177,7 +168,7 @@ def tiff(tags: dict[int, tuple[int, ...]], body: bytes = bytes(4096)) -> bytes:
         ({258: (16,) * 2, 277: (2,), 338: (2,)}, "16-bit TIFF with photometric 1, 2 samples"),
         ({258: (16,) * 4, 262: (5,), 277: (4,)}, "16-bit TIFF with photometric 5, 4 samples"),
         ({258: (16,) * 3, 262: (2,), 277: (3,), 284: (2,)}, "planar configuration 2"),
-        ({258: (8,) * 3, 262: (8,), 277: (3,)}, "pixels are of the kind 'LAB'"),
+        ({258: (8,) * 3, 262: (8,), 277: (3,)}, "pixels are LAB; save it as"),
         ({50706: (1, 4)}, "camera raw file; develop it"),
         ({254: (1,)}, "camera raw file; develop it"),
     ],
@@ -245,15 +236,15 @@ def test_max_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_95_megapixels_open_without_a_warning(tmp_path: Path, kind: str) -> None:
+def test_a_photo_of_the_size_that_pillow_warns_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     path = tmp_path / "photo.bin"
-    Image.new("1", (10000, 9500), 1).save(path, kind, **({"compression": "group4"} if kind == "TIFF" else {}))
+    Image.new("1", (20, 15), 1).save(path, kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         photo = read_photo(path)
     assert [str(warning.message) for warning in caught] == []
-    assert photo.pixels.shape == (9500, 10000, 3)
-    assert photo.pixels[::1000, ::1000].min() == 255
+    assert photo.pixels.shape == (15, 20, 3)
 
 
 def test_pillow_is_left_as_it_was(tmp_path: Path) -> None:
@@ -295,7 +286,7 @@ def test_truncated_anywhere(tmp_path: Path, recwarn: pytest.WarningsRecorder) ->
         path.write_bytes(data)
         whole = read_photo(path)
         refusals = 0
-        cuts = sorted({*range(0, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))})
+        cuts = sorted({*range(0, len(data), max(1, len(data) // 20)), *range(len(data) - 12, len(data), 2)})
         for cut in cuts:
             result = outcome(path, data[:cut])
             if isinstance(result, str):
@@ -310,8 +301,8 @@ def test_truncated_anywhere(tmp_path: Path, recwarn: pytest.WarningsRecorder) ->
 
 def test_any_damaged_byte_of_a_png_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "photo.bin"
-    data = saved(Image.fromarray(noise(23, 31, 3)), "PNG")
-    for position in range(8, len(data), 7):
+    data = saved(Image.fromarray(noise(5, 4, 3)), "PNG")
+    for position in range(8, len(data)):
         result = outcome(path, data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
         assert isinstance(result, str), position
 
@@ -348,12 +339,12 @@ def with_right_checksums(data: bytes) -> bytes:
 
 
 def test_nothing_but_input_errors(tmp_path: Path) -> None:
-    """2,600 damaged files, always the same ones; longer runs of the same loop found nothing either."""
+    """390 damaged files, always the same ones; runs of 2,600 and more of the same loop found nothing either."""
     path, rng = tmp_path / "photo.bin", random.Random(20)
     read = refusals = 0
     for data in samples(tmp_path).values():
         repair: Callable[[bytes], bytes] = with_right_checksums if data.startswith(b"\x89PNG") else bytes
-        for _ in range(200):
+        for _ in range(30):
             damaged = damage(data, rng)
             result = outcome(path, repair(damaged) if rng.random() < 0.7 else damaged)
             if isinstance(result, str):
@@ -362,5 +353,5 @@ def test_nothing_but_input_errors(tmp_path: Path) -> None:
                 read += 1
                 assert result.pixels.dtype in (np.uint8, np.uint16)
                 assert result.pixels.shape[2] == 3
-    assert read > 300
-    assert refusals > 1000
+    assert read > 50
+    assert refusals > 150

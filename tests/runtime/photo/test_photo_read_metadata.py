@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -143,17 +142,3 @@ def test_tiff_exif_has_no_storage_tags(tmp_path: Path) -> None:
     assert exif.get_ifd(34665)[37500] == b"maker note"
     assert len(photo.exif or b"") < 500
     assert photo.icc_profile == SRGB
-
-
-@pytest.mark.parametrize(
-    ("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("TIFF", "RGB"), ("WEBP", "RGB")]
-)
-def test_icc_profile(tmp_path: Path, kind: str, mode: str) -> None:
-    photo = read(tmp_path, Image.new(mode, (32, 16)), kind, icc_profile=SRGB)
-    assert photo.icc_profile == SRGB
-
-
-def test_icc_profile_16bit(tmp_path: Path) -> None:
-    extra = chunk(b"iCCP", b"name\0\0" + zlib.compress(SRGB))
-    samples = noise(5, 4, 3, top=65536, dtype=np.uint16)
-    assert read(tmp_path, png_file(samples, extra=extra)).icc_profile == SRGB
