@@ -13,14 +13,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kept_traces
 import pytest
 
 if TYPE_CHECKING:
     from export.tracing.graphs import StageGraph
+
+ROOT = Path(__file__).parent.parent
 
 # Failures in the modules that test files share are shown as fully as those in the test files.
 pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_samples")
@@ -103,31 +105,24 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 
 @pytest.fixture(scope="session")
-def traced_once(once: Callable[..., Path]) -> Iterator[None]:
-    """A graph of the same network and weights is traced once for all the test processes of this run: it takes half
-    a minute and always gives the same bytes. Tests of the tracer itself, and of the command, do not pass here."""
-    import torch
-
-    import export.assemble
-
-    trace = export.assemble.trace
-
-    def cached(stage: StageGraph, pad_multiple: int) -> bytes:
-        described = sha256(repr((stage, pad_multiple)).encode())
-        for name, tensor in stage.module.state_dict().items():
-            described.update(f"{name} {tensor.dtype} ".encode())
-            described.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-        path = once(f"{described.hexdigest()}.onnx", lambda path: path.write_bytes(trace(stage, pad_multiple)))
-        return path.read_bytes()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.assemble, "trace", cached)
-        yield
+def traces(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the traces that tests share: in pytest's cache, so that the next run finds them."""
+    if pytestconfig.pluginmanager.hasplugin("cacheprovider"):
+        return pytestconfig.cache.mkdir("traces")
+    return tmp_path_factory.mktemp("traces")
 
 
 @pytest.fixture(scope="session")
-def build_package(tmp_path_factory: pytest.TempPathFactory, traced_once: None) -> Callable[..., Path]:
-    """build_package(checkpoint) -> its package, silently."""
+def kept_trace(traces: Path) -> Callable[[StageGraph, int], bytes]:
+    """``export.tracing.trace.trace`` that looks among the kept traces first. Tests of the tracer do not take it."""
+    from export.tracing.trace import trace
+
+    return kept_traces.kept(traces, trace)
+
+
+@pytest.fixture(scope="session")
+def build_package(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Callable[..., Path]:
+    """build_package(checkpoint) -> its package, silently, with kept traces."""
     from export.build import build
     from export.checkpoint import load_checkpoint
     from runtime.cli.progress import Progress
@@ -135,20 +130,20 @@ def build_package(tmp_path_factory: pytest.TempPathFactory, traced_once: None) -
     def make(checkpoint: Path, precision: str = "fp32", output: Path | None = None) -> Path:
         name = f"{checkpoint.name.split('.')[0]}-{precision}"
         output = output or tmp_path_factory.mktemp("package") / name
-        return build(load_checkpoint(checkpoint), output, precision, progress=Progress(io.StringIO()))
+        with kept_traces.builds_keep_traces(traces):
+            return build(load_checkpoint(checkpoint), output, precision, progress=Progress(io.StringIO()))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def tiny_package(make_checkpoint: Callable[..., Path], once: Callable[..., Path]) -> Path:
-    """A small random network's package, built by the command: two wavelet levels, padding to multiples of 8. Never
-    change it: copy it first."""
+def tiny_package(make_checkpoint: Callable[..., Path], once: Callable[..., Path], traces: Path) -> Path:
+    """A small random network's package, built by the command with kept traces: two wavelet levels, padding to multiples
+    of 8. Never change it: copy it first."""
 
     def command(output: Path) -> None:
-        words = [sys.executable, "-m", "export.build", str(make_checkpoint()), "-o", str(output)]
-        root = Path(__file__).parent.parent
-        done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+        words = [sys.executable, kept_traces.__file__, str(traces), str(make_checkpoint()), "-o", str(output)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{output}\n"
         assert "certified: at most 0." in done.stderr
@@ -163,8 +158,7 @@ def ready_package(tiny_package: Path, once: Callable[..., Path]) -> Path:
     def make(path: Path) -> None:
         shutil.copytree(tiny_package, path)
         command = [sys.executable, "-m", "export.engine", str(path), "--target", "ncnn"]
-        root = Path(__file__).parent.parent
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[-1] == "5 of 5 engines built, 0 were there"
 
@@ -190,3 +184,15 @@ def bundled_package(build_package: Callable[..., Path], once: Callable[..., Path
     from export.files import bundled_checkpoint
 
     return once("bundled-fp32", lambda output: build_package(bundled_checkpoint(), "fp32", output))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_ahead(request: pytest.FixtureRequest) -> None:
+    """Each worker of a run makes other packages first: or one would wait for the other's."""
+    ahead = {"gw0": ("tiny_package", "ready_package"), "gw1": ("bundled_package", "half_package")}
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    for name in ahead.get(os.environ.get("PYTEST_XDIST_WORKER", ""), ()):
+        if name in wanted:
+            made = request.getfixturevalue(name)
+            if name == "half_package":
+                made("fp16"), made("bf16")

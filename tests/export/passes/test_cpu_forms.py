@@ -15,16 +15,15 @@ from export.checkpoint import load_checkpoint
 from export.passes.cpu_forms import GROUP_NORM, cpu_forms, restore
 from export.passes.query_blocks import ATTENTION
 from export.tracing.graphs import stage_graphs
-from export.tracing.trace import trace
 from runtime.package.reading import Package
 
 
 @pytest.fixture(scope="module")
-def plain(make_checkpoint) -> bytes:
+def plain(make_checkpoint, kept_trace) -> bytes:
     """The small network's denoiser as it is traced."""
     model = load_checkpoint(make_checkpoint()).model()
     (stage,) = (stage for stage in stage_graphs(model) if stage.name == "denoiser")
-    return trace(stage, model.arch.pad_multiple)
+    return kept_trace(stage, model.arch.pad_multiple)
 
 
 def one_norm(channels: int, groups: int, dtype: type = np.float32, bias: np.ndarray | None = None) -> bytes:

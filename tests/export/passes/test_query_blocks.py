@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 from export.checkpoint import load_checkpoint
 from export.passes.query_blocks import ATTENTION, QUERIES, query_blocks
 from export.tracing.graphs import stage_graphs
-from export.tracing.trace import trace
 from runtime.package.reading import Package
 
 CHANNELS = 8
@@ -130,12 +129,12 @@ def test_every_attention_of_a_package_has_the_form(precision, tiny_package, half
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_restored_it_is_the_traced_graph(precision, make_checkpoint):
+def test_restored_it_is_the_traced_graph(precision, make_checkpoint, kept_trace):
     from export.passes.cpu_forms import restore
 
     model = load_checkpoint(make_checkpoint()).model()
     (stage,) = (stage for stage in stage_graphs(model, precision) if stage.name == "denoiser")
-    traced = trace(stage, model.arch.pad_multiple)
+    traced = kept_trace(stage, model.arch.pad_multiple)
     blocks = query_blocks(traced)
     assert marks(blocks)
     plain, back = onnx.load_from_string(traced), onnx.load_from_string(restore(blocks))
