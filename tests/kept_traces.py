@@ -28,18 +28,18 @@ UNUSED_DAYS = 14
 def tracer() -> bytes:
     """The sources and libraries that a trace depends on."""
     digest = sha256(repr([version(name) for name in ("torch", "onnx", "onnxscript", "onnx_ir")]).encode())
-    sources = [ROOT / "runtime/package/manifest.py", ROOT / "runtime/names.py"]
-    for source in sorted([*sources, *ROOT.glob("export/tracing/*.py"), *ROOT.glob("export/model/*.py")]):
+    for source in sorted([*ROOT.glob("export/tracing/*.py"), *ROOT.glob("export/model/*.py")]):
         digest.update(source.read_bytes())
     return digest.digest()
 
 
 def key(stage: StageGraph, pad_multiple: int) -> str:
-    """All that a trace is made of: the tracer, the stage's tensors, its modules' settings, its weights."""
+    """All that a trace is made of: the tracer, the stage's tensors, its modules' settings and weights."""
     import torch
 
     digest = sha256(tracer())
-    digest.update(repr((stage, pad_multiple)).encode())
+    shapes = [spec.resolve(2, 3 * pad_multiple, 4 * pad_multiple) for spec in (*stage.inputs, *stage.outputs)]
+    digest.update(repr((stage, pad_multiple, shapes)).encode())
     for name, module in stage.module.named_modules():
         settings = {name: value for name, value in vars(module).items() if not name.startswith("_")}
         digest.update(f"{name} {sorted(settings.items())}".encode())

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import kept_traces
 import numpy as np
 import onnx
 import onnx.numpy_helper
@@ -74,9 +75,8 @@ def test_certificate_says_what_was_compared(tiny_package):
 
 
 @pytest.mark.parametrize(("levels", "pad"), [(1, 2), (3, 8)])
-def test_other_numbers_of_wavelet_levels(make_checkpoint, build_package, levels, pad):
-    checkpoint = make_checkpoint(levels=levels, ch_mult=(1,), attention_levels=(), name=f"k{levels}.pth.tar")
-    with Enhancer.open(build_package(checkpoint)) as enhancer:
+def test_other_numbers_of_wavelet_levels(level_package, levels, pad):
+    with Enhancer.open(level_package(levels)) as enhancer:
         assert enhancer.manifest.pad_multiple == pad
         assert len(enhancer.manifest.stages) == 3 + levels
         assert enhancer.noise_shape(40, 50) == (3, -(-40 // pad) * pad >> levels, -(-50 // pad) * pad >> levels)
@@ -140,10 +140,10 @@ def test_a_folder_that_is_no_package_is_never_touched(make_checkpoint, tmp_path)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])  # SIGINT has SIGTERM's handler
-def test_a_process_ended_in_the_middle_leaves_no_package(make_checkpoint, tmp_path, stop):
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])  # Ctrl-C has SIGTERM's handler
+def test_a_process_ended_in_the_middle_leaves_no_package(make_checkpoint, traces, tmp_path, stop):
     output = tmp_path / "package"
-    command = [sys.executable, "-m", "export.build", str(make_checkpoint()), "-o", str(output)]
+    command = [sys.executable, kept_traces.__file__, str(traces), str(make_checkpoint()), "-o", str(output)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -181,7 +181,7 @@ def test_mistakes_are_one_line_and_exit_2_before_torch_is_loaded(arguments, word
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_leaves_nothing(make_checkpoint, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing(make_checkpoint, ready_graphs, tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device")
 

@@ -15,7 +15,6 @@ from export.files import bundled_checkpoint
 from export.model import Architecture, DiffLL
 from export.passes.query_blocks import query_blocks
 from export.tracing.graphs import stage_graphs
-from export.tracing.trace import trace
 from runtime.package.manifest import Stage
 
 pytest.importorskip("tensorrt_rtx")
@@ -32,24 +31,30 @@ def network(name: str) -> DiffLL:
         return DiffLL(Architecture()).eval().requires_grad_(False)
 
 
-def build(name: str, precision: str, stages: set[str], traced: Path | None, tmp_path: Path):
-    """(stage, report) of each of ``stages``; the graphs come from the package ``traced`` where there is one."""
+def build(name: str, precision: str, stages: set[str], graph_of, tmp_path: Path):
+    """(stage, report) of each of ``stages``; graph_of: StageGraph -> what a package has of it."""
     builder = TensorRTBuilder("tensorrt-rtx", Options(compute_capabilities=("8.6", "8.9", "12.0")))
     for graph in stage_graphs(network(name), precision):
         if graph.name in stages:
-            content = (traced / f"{graph.name}.onnx").read_bytes() if traced else trace(graph, 32)
-            if graph.name == "denoiser" and not traced:  # as a package has it
-                content = query_blocks(content)
+            content = graph_of(graph)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
             files, report = builder.build(content, profile(stage, SIZES, 1), tmp_path / "timing.cache")
             assert len(files["engine.plan"]) == report["engine_bytes"] > 100_000
             yield graph.name, report
 
 
+def of_package(package: Path):
+    return lambda stage: (package / f"{stage.name}.onnx").read_bytes()
+
+
 @pytest.mark.parametrize(("name", "precision"), [("bundled", "fp32"), ("full", "fp16")])
-def test_denoiser_and_hfrm_build_up_to_4k(name, precision, bundled_package, tmp_path):
-    traced = bundled_package if (name, precision) == ("bundled", "fp32") else None
-    reports = dict(build(name, precision, {"denoiser", "hfrm0"}, traced, tmp_path))
+def test_denoiser_and_hfrm_build_up_to_4k(name, precision, bundled_package, kept_trace, tmp_path):
+    def traced(stage):
+        content = kept_trace(stage, 32)
+        return query_blocks(content) if stage.name == "denoiser" else content
+
+    graph_of = traced if name == "full" else of_package(bundled_package)
+    reports = dict(build(name, precision, {"denoiser", "hfrm0"}, graph_of, tmp_path))
     bytes_each = 4 if precision == "fp32" else 2
     parameters = {"bundled": 5.2e6, "full": 20e6}[name]
     assert reports["denoiser"]["weights_bytes"] == pytest.approx(parameters * bytes_each, rel=0.1)
@@ -63,5 +68,5 @@ def test_denoiser_and_hfrm_build_up_to_4k(name, precision, bundled_package, tmp_
 
 
 def test_wavelet_stages_build_up_to_4k(bundled_package, tmp_path):
-    reports = dict(build("bundled", "fp32", {"dwt", "idwt"}, bundled_package, tmp_path))
+    reports = dict(build("bundled", "fp32", {"dwt", "idwt"}, of_package(bundled_package), tmp_path))
     assert set(reports) == {"dwt", "idwt"}

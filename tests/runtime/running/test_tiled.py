@@ -61,9 +61,8 @@ def test_strips_are_exact_with_13_rows_and_not_with_12(bundled_package, monkeypa
 
 
 @pytest.mark.parametrize("levels", [1, 3])
-def test_strips_of_networks_with_other_levels(make_checkpoint, build_package, levels):
-    package = build_package(make_checkpoint(levels=levels, ch_mult=(1,), attention_levels=(), name="levels.pth.tar"))
-    with Enhancer.open(package) as enhancer:
+def test_strips_of_networks_with_other_levels(level_package, levels):
+    with Enhancer.open(level_package(levels)) as enhancer:
         photo = dark(500, 40)
         plan = in_strips(enhancer, photo, strips_module.smallest_strip(levels, enhancer.manifest.pad_multiple))
         assert plan.strip_height < 300
