@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,7 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     sources: dict[str, Source] = {}
     for path in paths:
         try:
-            with path.open("rb") as file:
-                digest = file_digest(file, "sha256").hexdigest()
+            digest = sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}; check the name.") from error
         sources.setdefault(digest, Source(path, digest))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The device distribution (./runtime) in fresh environments: every Python that is here, and numpy 1.26 (Jetson).
+# The device distribution (./runtime) in fresh environments: every Python that is here, and numpy 1.26 (Jetson). Then the
+# engine builder (the root distribution) on Python 3.10 without torch, as on a Jetson with JetPack 6.
 # A Python that is not installed is named and left out. Needs a package index.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,16 +9,19 @@ package=build/diffll-fp32
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-try() { # try PYTHON REQUIREMENT...
-  local python=$1
-  shift
-  if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    echo "device: $python is not here, left out"
-    return
-  fi
+is_here() { # is_here PYTHON
+  "$1" -c 'import ensurepip' 2>/dev/null || { echo "device: $1 is not here, left out"; return 1; }
+}
+
+fresh() { # fresh PYTHON REQUIREMENT...: a new environment
   rm -rf "$work/venv" "$work/out.png"
-  "$python" -m venv "$work/venv"
-  "$work/venv/bin/pip" install -q './runtime[onnxruntime]' "$@"
+  "$1" -m venv "$work/venv"
+  "$work/venv/bin/pip" install -q "${@:2}"
+}
+
+try() { # try PYTHON REQUIREMENT...
+  is_here "$1" || return 0
+  fresh "$1" './runtime[onnxruntime]' "${@:2}"
   (
     cd "$work" # away from the checkout: only what was installed can be imported
     venv/bin/python - "$OLDPWD/$package" <<'PY'
@@ -42,6 +46,28 @@ PY
   )
 }
 
+build_engines() { # build_engines PYTHON: the extra of a Jetson, and OpenVINO in the place of JetPack's TensorRT
+  is_here "$1" || return 0
+  fresh "$1" '.[jetson,openvino]'
+  cp -r "$package" "$work/package"
+  (
+    cd "$work"
+    venv/bin/python -m export.engine package --target openvino --size 451x300
+    venv/bin/python -m runtime package "$OLDPWD/assets/sample.png" -o out.png --backend openvino --steps 1
+    [ -s out.png ]
+    venv/bin/python - <<'PY'
+import importlib.util, sys
+from runtime.engines.cache import EngineCache
+from runtime.enhancer import Enhancer
+from pathlib import Path
+assert importlib.util.find_spec("torch") is None
+with Enhancer.open("package", backend="openvino") as enhancer:
+    assert enhancer.backend.why.startswith("engines of 480x320 "), enhancer.backend.why
+print(f"builder: Python {sys.version.split()[0]}: {len(list(EngineCache(Path('package')).entries()))} engines built")
+PY
+  )
+}
+
 find_python() { # the real one before pyenv's shim, which is there for versions that are not
   ls -d "$HOME"/.pyenv/versions/"$1".*/bin/python 2>/dev/null | tail -1 | grep . || command -v "python$1" || echo "python$1"
 }
@@ -50,3 +76,4 @@ for version in 3.10 3.11 3.12 3.13; do
   try "$(find_python "$version")"
 done
 try "$(find_python 3.10)" 'numpy==1.26.*'
+build_engines "$(find_python 3.10)"
