@@ -34,13 +34,13 @@ def package_bytes(enhancer: Enhancer, width: int, height: int) -> int:
 
 def baseline_bytes(config: Config) -> int:
     """Of a baseline's process, by the costs of the package that was built from its checkpoint."""
-    from runtime.planning.decide import decide
+    from runtime.planning.decide import Planner
+    from runtime.planning.request import Memory, Request
 
     manifest, (width, height) = config.package.manifest, config.size
     base = _LIBRARIES[config.job.kind] + _weights(manifest)
-    traits = _TRAITS[config.job.kind]
-    plan = decide(manifest, traits, height, width, base_bytes=base, budget=None, steps=config.job.steps, kind="whole")
-    return plan.peak_bytes
+    request = Request(height, width, config.job.steps, kind="whole")
+    return Planner(manifest, _TRAITS[config.job.kind]).decide(request, Memory(base, None)).peak_bytes
 
 
 def _weights(manifest: Manifest) -> int:

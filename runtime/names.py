@@ -10,6 +10,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DType = Literal["float32", "float16", "bfloat16", "int32"]
 DTYPES: tuple[str, ...] = get_args(DType)
+DTYPE_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
 
 Kind = Literal["whole", "strips", "tiles"]
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -15,7 +15,7 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     from ..enhancer import Enhancer
-    from ..planning.decide import Plan
+    from ..planning.request import Plan
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -142,12 +142,14 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
     import numpy as np
 
     from ..photo import check_destination, read_photo, write_photo
+    from ..planning.request import FILE_BYTES
 
     check_destination(target, source=source, overwrite=args.overwrite)
 
     def plan(width: int, height: int, depth: int) -> Plan:
         dtype = np.uint16 if depth == 16 else np.uint8
-        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, beside=args.before_after, kind=args.plan)
+        reserve = FILE_BYTES * depth // 8 * width * height if args.before_after else 0  # the file's other half
+        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, kind=args.plan, reserve_bytes=reserve)
 
     photo = read_photo(source, check=plan)
     height, width = photo.pixels.shape[:2]

@@ -13,7 +13,7 @@ from ..names import BACKENDS, KINDS
 from .command import ROOT, Parser, photo_size
 
 if TYPE_CHECKING:
-    from ..planning.decide import Plan
+    from ..planning.request import Plan
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

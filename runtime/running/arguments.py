@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.base import Backend
 from ..errors import InputError
 from ..image import Pixels, array_text
-
-if TYPE_CHECKING:
-    from ..backends.base import Backend
-    from ..planning.decide import Plan
+from ..planning.request import Plan, Request
 
 
 def is_single(photo: Any) -> bool:
@@ -71,16 +70,26 @@ def make_noise(
     return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
 
 
-def check_plan(plan: Plan, photos: Pixels, backend: Backend[Any]) -> None:
-    """InputError where ``plan`` is not of these photos (B, H, W, 3), or of another backend."""
-    batch, height, width, _ = photos.shape
-    if (plan.height, plan.width) != (height, width):
-        raise InputError(f"the plan is of a {plan.width}x{plan.height} photo, this one is {width}x{height}.")
-    if plan.depth != photos.itemsize or (plan.kind == "whole" and plan.batch != batch):
-        raise InputError(
-            f"the plan is of {plan.batch} photo(s) with {8 * plan.depth} bits, given are {batch} with "
-            f"{8 * photos.itemsize}; ask for one with batch= and dtype=."
-        )
+def check_plan(plan: Plan, request: Request, backend: Backend[Any]) -> None:
+    """InputError where ``plan`` is not for these photos, or for another backend."""
+    plan.check_request(request)
     traits = backend.traits
-    if (plan.key_stride > 1 and not traits.key_stride) or (plan.lean and traits.live_low_memory is None):
+    if (plan.key_stride > 1 and not traits.key_stride) or (plan.low_memory and traits.live_low_memory is None):
         raise InputError(f"the plan {plan} is not for the backend {backend.name}; ask this enhancer for one.")
+
+
+def checked_frames(frames: Iterable[Any]) -> Iterator[Pixels]:
+    """The frames of a stream. Raises InputError for one that is no photo, or of another size than the first."""
+    size: tuple[int, ...] = ()
+    for index, frame in enumerate(frames):
+        try:
+            check_photo(frame, (3,))
+        except InputError as error:
+            raise InputError(f"frame {index}: {error}") from error
+        size = size or frame.shape
+        if frame.shape != size:
+            raise InputError(
+                f"frame {index}: it is {frame.shape[1]}x{frame.shape[0]} and the first was {size[1]}x{size[0]}; open a "
+                "stream for each size."
+            )
+        yield frame

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from time import perf_counter_ns
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..backends.base import PLAIN, Backend, Call, Form, Job, Part
 from ..names import LOOP
-from ..package.manifest import Manifest, TensorSpec
+from ..package.manifest import Manifest
 from ..sampler import StepTable
+from .laps import Laps
 
 _JOBS_KEPT = 4  # of different steps tables, a shape
 
@@ -36,6 +36,44 @@ class Steps:
             self.rows.append((row[0], row[1]))
 
 
+def buffer_maker(
+    backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int
+) -> Callable[[str], Any]:
+    """buffer(name) -> a new buffer for that tensor of a batch of padded photos of ``height`` x ``width`` pixels."""
+    specs = {name: spec for stage in manifest.stages for name, spec in stage.tensors.items()}
+    return lambda name: backend.buffer(specs[name], specs[name].resolve(batch, height, width))
+
+
+class Stages:
+    """What comes before and after the loop for padded photos, or strips, of one size. x_cond: the buffer that the
+    smallest average band goes into."""
+
+    def __init__(
+        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, x_cond: Any
+    ) -> None:
+        buffer = buffer_maker(backend, manifest, batch, height, width)
+        self._backend, self._levels = backend, range(manifest.levels)
+        self.image, self.output = buffer("image"), buffer("image")
+        self._details = {f"details{k}": buffer(f"details{k}") for k in self._levels}
+        self._restored = {f"restored{k}": buffer(f"restored{k}") for k in self._levels}
+        split = {"image": self.image, "x_cond": x_cond, **self._details}
+        self.before = Part("dwt", backend.bind("dwt", split))
+
+    def restore(self, *, last: bool = True) -> list[Part]:
+        """The high-frequency restoration modules. last: of this photo's strips."""
+        parts = []
+        for k in self._levels:
+            tensors = {f"details{k}": self._details[f"details{k}"], f"restored{k}": self._restored[f"restored{k}"]}
+            call = self._backend.bind(f"hfrm{k}", tensors, last=last)
+            parts.append(Part(f"hfrm{k}", call, concurrent=True))
+        return parts
+
+    def merge(self, x_0: Any, *, last: bool = True) -> Part:
+        """The picture, from x_0 and the restored bands."""
+        merge = {"x_0": x_0, **self._restored, "image": self.output}
+        return Part("idwt", self._backend.bind("idwt", merge, last=last))
+
+
 class Loop:
     """The sampling loop for one shape: x_cond, and two buffers each for x_t and the sampler's history, which it
     alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. form: of
@@ -45,14 +83,10 @@ class Loop:
         self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, form: Form = PLAIN
     ) -> None:
         self._backend, self._form = backend, form
-        specs = manifest.stage(LOOP).tensors
-
-        def buffer(name: str) -> Any:
-            return backend.buffer(specs[name], specs[name].resolve(batch, height, width))
-
+        buffer = buffer_maker(backend, manifest, batch, height, width)
         self.x_cond = buffer("x_cond")
         self.x = (buffer("x_t"), buffer("x_next"))
-        """x_T goes into the first; ``x[len(steps.rows) % 2]`` is x_0."""
+        """x_T goes into the first; :meth:`result` is x_0."""
         self.history = (buffer("history"), buffer("history_next"))
 
     def parts(self, steps: Steps) -> list[Part]:
@@ -64,6 +98,10 @@ class Loop:
             Part(LOOP, self._step(index, row, self.history[index % 2] if index else self.x[0], last=index == last))
             for index, row in enumerate(steps.rows)
         ]
+
+    def result(self, steps: Steps) -> Any:
+        """Where x_0 is after all steps."""
+        return self.x[len(steps.rows) % 2]
 
     def step(self, row: tuple[Any, Any], *, last: bool) -> Part:
         """One step alone, from ``x[0]`` and ``history[0]`` to ``x[1]`` and ``history[1]``."""
@@ -92,34 +130,12 @@ class Program:
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
         self._backend = backend
-        self.timings: dict[str, float] = {}
-        """Milliseconds of the last photo: upload, a key a stage (denoiser: all steps) or ``graph`` for all of them,
-        download."""
-        self.step_timings: list[float] = []
-        """Milliseconds of every denoiser step of the last photo; empty where all stages run as one graph."""
-        levels = range(manifest.levels)
-        specs: dict[str, TensorSpec] = {}
-        for stage in manifest.stages:
-            specs |= stage.tensors
-
-        def buffer(name: str) -> Any:
-            return backend.buffer(specs[name], specs[name].resolve(batch, height, width))
-
         self._loop = Loop(backend, manifest, batch, height, width)
-        self._image, self._output = buffer("image"), buffer("image")
-        details = {f"details{k}": buffer(f"details{k}") for k in levels}
-        restored = {f"restored{k}": buffer(f"restored{k}") for k in levels}
-        split = {"image": self._image, "x_cond": self._loop.x_cond, **details}
-        self._before = [Part("dwt", backend.bind("dwt", split))]
-        for k in levels:
-            tensors = {f"details{k}": details[f"details{k}"], f"restored{k}": restored[f"restored{k}"]}
-            self._before.append(Part(f"hfrm{k}", backend.bind(f"hfrm{k}", tensors), concurrent=True))
-        self._after = [
-            Part("idwt", backend.bind("idwt", {"x_0": x, **restored, "image": self._output})) for x in self._loop.x
-        ]
+        self._stages = Stages(backend, manifest, batch, height, width, self._loop.x_cond)
+        self._before = [self._stages.before, *self._stages.restore()]
+        self._after = [self._stages.merge(x) for x in self._loop.x]
         self._jobs: OrderedDict[Steps, Job] = OrderedDict()
-        self._running: Job | None = None
-        self._upload_ms = 0.0
+        self._running: tuple[Job, Laps] | None = None
 
     def _job(self, steps: Steps) -> Job:
         job = self._jobs.pop(steps, None)
@@ -131,41 +147,37 @@ class Program:
         self._jobs[steps] = job
         return job
 
-    def submit(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps) -> None:
+    def submit(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> None:
         """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T; both may be changed afterwards.
+        laps: gets upload, a key a stage (denoiser: all steps) or ``graph`` for all of them, and download.
         May return before the work is done; :meth:`collect` comes next. Raises EngineError."""
         self.settle()
         job = self._job(steps)
-        started = perf_counter_ns()
-        self._backend.upload(self._image, image)
-        self._backend.upload(self._loop.x[0], noise)
-        self._upload_ms = (perf_counter_ns() - started) / 1e6
-        self._running = job
+        with laps.part("upload"):
+            self._backend.upload(self._stages.image, image)
+            self._backend.upload(self._loop.x[0], noise)
+        self._running = job, laps
         job.submit()
 
     def collect(self) -> NDArray[np.float32]:
         """The restored image of the last :meth:`submit`, (B, 3, Hp, Wp) float32, valid until the next one. May be
         called from another thread than submit. Raises EngineError."""
         assert self._running is not None, "collect comes after submit"
-        job, self._running = self._running, None
-        times = job.wait()
-        started = perf_counter_ns()
-        output = self._backend.download(self._output)
-        download_ms = (perf_counter_ns() - started) / 1e6
-        timings = {"upload": self._upload_ms}
-        for name, milliseconds in times:
-            timings[name] = timings.get(name, 0.0) + milliseconds
-        self.timings = {**timings, "download": download_ms}
-        self.step_timings = [milliseconds for name, milliseconds in times if name == LOOP]
+        (job, laps), self._running = self._running, None
+        laps.add(job.wait())
+        with laps.part("download"):
+            output: NDArray[np.float32] = self._backend.download(self._stages.output)
         return output
 
     def settle(self) -> None:
         """Wait for a photo that was submitted and will not be collected. Raises EngineError."""
         if self._running is not None:
-            job, self._running = self._running, None
+            (job, _), self._running = self._running, None
             job.wait()
 
-    def run(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps) -> NDArray[np.float32]:
+    def run(
+        self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps, laps: Laps
+    ) -> NDArray[np.float32]:
         """:meth:`submit`, then :meth:`collect`."""
-        self.submit(image, noise, steps)
+        self.submit(image, noise, steps, laps)
         return self.collect()

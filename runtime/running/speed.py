@@ -1,4 +1,4 @@
-"""How fast this machine runs a package: a short probe, kept in the user's cache folder."""
+"""How fast this machine runs a package: a short measurement, kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import numpy as np
 from ..backends.base import Backend
 from ..image import padded_size
 from ..machine.cores import usable_cores
+from ..machine.files import write_file
 from ..names import LOOP, __version__
 from ..package.reading import Package
 from ..sampler import make_table
+from .laps import Laps
 from .program import Program, Steps
 
 _SIDE = 512  # pixels
@@ -28,12 +30,13 @@ _log = logging.getLogger(__name__)
 def speeds(backend: Backend[Any], package: Package) -> dict[str, float]:
     """FLOP a second, as the manifest counts them: ``denoiser``, and ``rest`` of the stages.
 
-    Measured by one photo of 512x512, one step, the second of two; kept for this package, backend, processor count
-    and version. Where the cache folder cannot be written it is measured every time.
+    Measured by one photo of 512x512, one step, the second of two; kept for everything that the key holds. Where the
+    cache folder cannot be written it is measured every time.
     """
     key = {
         "package": package.sha256,
         "backend": backend.name,
+        "runs_on": backend.runs_on,
         "cores": usable_cores(),
         "machine": platform.node(),
         "version": __version__,
@@ -51,12 +54,11 @@ def speeds(backend: Backend[Any], package: Package) -> dict[str, float]:
         pass  # none there, or a damaged one: measured again
     found = measure(backend, package)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(key | found))
-        os.replace(temporary, path)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with write_file(path, overwrite=True, mode=0o600) as file:
+            file.write(json.dumps(key | found).encode())
     except OSError as error:
-        _log.info("the probe's result cannot be kept in %s (%s)", path.parent, error.strerror)
+        _log.info("the measured speed cannot be kept in %s (%s)", folder, error.strerror)
     return found
 
 
@@ -64,19 +66,17 @@ def cache_folder() -> Path | None:
     """None where the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "diffll" / "probes"
+        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "diffll" / "speeds"
     except RuntimeError:
         return None
 
 
 def measure(backend: Backend[Any], package: Package) -> dict[str, float]:
-    manifest = package.manifest
-    side = padded_size(_SIDE, manifest.pad_multiple)
+    side = padded_size(_SIDE, package.manifest.pad_multiple)
     times = one_step(backend, package, side)
-    flop = {name: cost.flop.at(side, side) for name, cost in manifest.cost.items()}
+    flop = {name: cost.flop.at(side, side) for name, cost in package.manifest.cost.items()}
     if "graph" in times:  # one graph of everything: one speed
-        speed = sum(flop.values()) / times["graph"] * 1e3
-        return {"denoiser": speed, "rest": speed}
+        return dict.fromkeys(("denoiser", "rest"), sum(flop.values()) / times["graph"] * 1e3)
     rest = sum(times[name] for name in flop if name != LOOP)
     return {
         "denoiser": flop.pop(LOOP) / max(times[LOOP], 1e-3) * 1e3,
@@ -85,13 +85,14 @@ def measure(backend: Backend[Any], package: Package) -> dict[str, float]:
 
 
 def one_step(backend: Backend[Any], package: Package, side: int) -> dict[str, float]:
-    """Milliseconds by part (``Program.timings``) of a photo of ``side`` x ``side`` padded pixels and one step, the
-    second of two."""
+    """Milliseconds by part (``Laps.ms``) of a photo of ``side`` x ``side`` padded pixels and one step, the second of
+    two."""
     manifest = package.manifest
     program = Program(backend, manifest, 1, side, side)
     steps = Steps(backend, manifest, make_table(np.asarray(manifest.alphas_cumprod), 1))
     image = np.full((1, 3, side, side), 0.1, np.float32)
-    noise = np.zeros((1, 3, side >> manifest.levels, side >> manifest.levels), np.float32)
-    for _ in range(2):
-        program.run(image, noise, steps)
-    return program.timings
+    noise = np.zeros((1, *manifest.noise_shape(side, side)), np.float32)
+    program.run(image, noise, steps, Laps())
+    laps = Laps()
+    program.run(image, noise, steps, laps)
+    return laps.ms

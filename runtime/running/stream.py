@@ -3,94 +3,189 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from dataclasses import replace
 
-from ..errors import DiffLLError, InputError
-from ..image import Pixels
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DiffLLError, InputError, OutOfMemoryError
+from ..image import Pixels, padded_size, to_pixels, to_tensor
+from ..machine.host import resident_bytes
+from ..planning.request import Plan, Request
+from .laps import Laps
+from .program import Program, Steps
+from .result import Outcome, to_photos
+from .runner import Runner, why_no_memory
+
+_FRAMES = 2  # that are in memory at once
+_NO_MEMORY = (OutOfMemoryError, MemoryError)
+Pending = deque[tuple["Slot", "Future[None]"]]
 
 
-class Slot(Protocol):
+class Stream:
+    """Runs frames (H, W, 3) of one size, all from the same noise x_t (1, 3, h, w).
+
+    Two frames are in flight where both fit whole: while the engine works on one, the result of the one before is made
+    and yielded, and the one after is taken and prepared. Where they do not fit, or memory runs out, frames are run one
+    by one as a call runs them, and none is lost.
+    """
+
+    def __init__(self, runner: Runner, request: Request, x_t: NDArray[np.float32], sampler: str) -> None:
+        self._runner, self._request, self._x_t, self._sampler = runner, request, x_t, sampler
+        self._slots: deque[Slot] = deque()
+        self._plan: Plan | None = None
+        self._reason = ""  # why memory ran out
+        with runner.lock:
+            runner.check_open()
+            self._before = resident_bytes()
+            if runner.has_budget:
+                runner.drop_buffers()  # what they keep was not planned for
+            steps = runner.steps(request.steps, sampler)
+            with suppress(InputError, *_NO_MEMORY):  # one frame may fit where two do not
+                if runner.plan(replace(request, batch=_FRAMES)).kind == "whole":
+                    self._plan = plan = runner.plan(request)
+                    self._slots = deque([Slot(runner, plan, x_t, steps) for _ in range(_FRAMES)])
+
+    def outcomes(self, frames: Iterable[Pixels]) -> Generator[Outcome, None, None]:
+        """One a frame, in order. What ``frames`` raises comes out after the outcomes of the frames before."""
+        pending: Pending = deque()
+        problem: list[Exception] = []
+        with ThreadPoolExecutor(1, "diffll-stream") as worker:
+            try:
+                for frame in _until(frames, problem):
+                    if not self._slots:
+                        yield self._outcome(frame)
+                        continue
+                    slot = self._slots[0]
+                    self._slots.rotate()
+                    try:
+                        slot.prepare(frame)
+                    except _NO_MEMORY as error:
+                        yield from self._go_on_one_by_one(error, [*_settled(pending), frame])
+                        continue
+                    pending.append((slot, worker.submit(slot.submit)))
+                    if len(pending) == _FRAMES:
+                        yield from self._next(pending)
+                while pending:
+                    yield from self._next(pending)
+                if problem:
+                    raise problem[0]
+            finally:
+                for slot, submitted in pending:
+                    if not submitted.cancel():
+                        with suppress(DiffLLError):  # another error, or the caller's wish to stop, is on its way
+                            submitted.result()
+                            slot.settle()
+                if self._slots and self._plan is not None:
+                    del slot, self._slots
+                    self._runner.count_kept(self._before, self._plan)
+
+    def _next(self, pending: Pending) -> Iterator[Outcome]:
+        slot, submitted = pending.popleft()
+        try:
+            submitted.result()
+            outcome = slot.collect()
+        except _NO_MEMORY as error:
+            yield from self._go_on_one_by_one(error, [slot, *_settled(pending)])
+        else:
+            yield outcome
+
+    def _go_on_one_by_one(self, error: BaseException, items: list[Item]) -> Iterator[Outcome]:
+        """The outcomes of these, and the end of frames in flight; their buffers go back first."""
+        self._reason = why_no_memory(error)
+        self._slots.clear()
+        for item in items:
+            if isinstance(item, Slot):
+                item.program = None
+        for item in items:
+            yield self._outcome(item)
+
+    def _outcome(self, item: Item) -> Outcome:
+        if isinstance(item, Exception):
+            raise item
+        if isinstance(item, Outcome):
+            return item
+        runner, frame = self._runner, item.frame() if isinstance(item, Slot) else item
+        if self._reason and self._plan is not None and self._plan.kind == "whole":
+            self._plan = runner.smaller(self._request, self._plan, self._reason)
+        # the caller's frame and the result before are there too
+        request = replace(self._request, reserve_bytes=2 * frame.nbytes)
+        outcome = runner.run(frame[None], self._x_t, request, self._sampler, first=self._plan)
+        if self._reason and outcome.plan == self._plan:
+            outcome = replace(outcome, note=f"out of memory ({self._reason}); then {outcome.note}")
+        self._plan = outcome.plan
+        return outcome
+
+
+class Slot:
     """Room for one frame in flight, with buffers of its own."""
+
+    def __init__(self, runner: Runner, plan: Plan, x_t: NDArray[np.float32], steps: Steps) -> None:
+        self._runner, self._plan, self._x_t, self._steps = runner, plan, x_t, steps
+        multiple = runner.manifest.pad_multiple
+        padded = padded_size(plan.height, multiple), padded_size(plan.width, multiple)
+        self.program: Program | None = Program(runner.backend, runner.manifest, 1, *padded)
+        self._image: NDArray[np.float32]
+        self._dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
+        self._laps = Laps()
 
     def prepare(self, frame: Pixels) -> None:
         """The host's work before the engine's. The frame may be changed afterwards."""
-        ...
+        self._laps, self._dtype = Laps(), frame.dtype
+        with self._laps.part("pad"):
+            self._image = to_tensor(frame[None], self._runner.manifest.pad_multiple)
 
     def submit(self) -> None:
         """The engine's work; may return before it is done. Called in another thread than the rest."""
-        ...
+        assert self.program is not None
+        with self._runner.lock:
+            self._runner.check_open()
+            self.program.submit(self._image, self._x_t, self._steps, self._laps)
 
-    def collect(self) -> Pixels:
+    def collect(self) -> Outcome:
         """Wait for the engine, then the host's work after it."""
-        ...
+        assert self.program is not None
+        with self._runner.collecting:
+            self._runner.check_open()
+            output = self.program.collect()
+        with self._laps.part("crop"):
+            size = self._plan.height, self._plan.width
+            pixels = to_photos(output, size, self._dtype, self._runner.manifest, self._runner.backend)
+        return Outcome(pixels, self._laps, self._plan, "")
 
     def settle(self) -> None:
         """Wait for the engine; the result is not wanted."""
-        ...
+        if self.program is not None:
+            self.program.settle()
+
+    def frame(self) -> Pixels:
+        """The frame that was prepared, exactly: the caller's array may hold another one by now."""
+        frame: Pixels = to_pixels(self._image, self._plan.height, self._plan.width, self._dtype)[0]
+        return frame
 
 
-def stream(frames: Iterable[Any], check: Callable[[Any], Pixels], open_slot: Callable[[Pixels], Slot]) -> Iterator[Any]:
-    """The result of every frame, in order. check: the frame, or InputError. open_slot: called twice, with the first
-    frame.
+Item = Outcome | Slot | Pixels | Exception
 
-    Two frames are in flight: while the engine works on one, the result of the one before is made and yielded, and the
-    one after is taken from ``frames`` and prepared. ``frames`` is advanced here, in the caller's thread; what it
-    raises comes out after the results of the frames before.
-    """
-    source, slots = iter(frames), deque[Slot]()
-    pending: deque[tuple[Slot, Future[None]]] = deque()
-    problem: Exception | None = None
-    size: tuple[int, ...] = ()
-    index = 0
-    with ThreadPoolExecutor(1, "diffll-stream") as worker:
+
+def _settled(pending: Pending) -> Iterator[Item]:
+    """Each outcome; the slot where memory ran out too; the error where the engine failed otherwise."""
+    while pending:
+        slot, submitted = pending.popleft()
         try:
-            while problem is None:
-                try:
-                    frame = next(source)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    problem = error
-                    break
-                try:
-                    photo = check(frame)
-                    size = size or photo.shape
-                    if photo.shape != size:
-                        raise InputError(
-                            f"it is {photo.shape[1]}x{photo.shape[0]} and the first was {size[1]}x{size[0]}; open a "
-                            "stream for each size."
-                        )
-                    if len(slots) < 2:
-                        slots.append(open_slot(photo))
-                    else:
-                        slots.rotate()
-                    slot = slots[-1]
-                    slot.prepare(photo)
-                except InputError as error:
-                    problem = InputError(f"frame {index}: {error}")
-                    break
-                except DiffLLError as error:
-                    problem = error
-                    break
-                pending.append((slot, worker.submit(slot.submit)))
-                index += 1
-                if len(pending) == 2:
-                    yield _result(*pending.popleft())
-            while pending:
-                yield _result(*pending.popleft())
-            if problem is not None:
-                raise problem
-        finally:
-            for slot, submitted in pending:
-                if not submitted.cancel():
-                    with suppress(DiffLLError):  # another error, or the caller's wish to stop, is on its way
-                        submitted.result()
-                        slot.settle()
+            submitted.result()
+            yield slot.collect()
+        except _NO_MEMORY:
+            yield slot
+        except DiffLLError as error:
+            yield error
 
 
-def _result(slot: Slot, submitted: Future[None]) -> Pixels:
-    submitted.result()
-    return slot.collect()
+def _until(frames: Iterable[Pixels], problem: list[Exception]) -> Iterator[Pixels]:
+    """The frames up to an exception, which goes into ``problem``."""
+    try:
+        yield from frames
+    except Exception as error:
+        problem.append(error)

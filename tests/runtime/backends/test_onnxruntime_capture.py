@@ -95,8 +95,8 @@ def test_sessions_live_as_long_as_the_buffers_of_their_shape(tiny_package, captu
         for width in (32, 64, 96, 128, 32, 64):
             enhancer(photo(32, width), steps=1)
             kept = sessions(enhancer)
-            assert set(kept.values()) == {len(enhancer._programs)}, kept
-        assert len(enhancer._programs) == 2
+            assert set(kept.values()) == {len(enhancer.runner.programs)}, kept
+        assert len(enhancer.runner.programs) == 2
         enhancer._drop_buffers()
         assert not sessions(enhancer)
 

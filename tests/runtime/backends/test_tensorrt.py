@@ -116,7 +116,7 @@ def test_scratch_memory_is_one_block_for_the_stages_and_one_for_the_hfrms(machin
     build_engines(package)
     with Enhancer.open(package, backend="tensorrt") as enhancer:
         enhancer(photo(), steps=2)
-        (program,) = enhancer._programs.values()
+        (program,) = enhancer.runner.programs.values()
         (job,) = program._jobs.values()
         blocks = {name: call.context.context.scratch for name, call, _ in job._work}
         assert blocks["dwt"] == blocks["denoiser"] == blocks["idwt"] != blocks["hfrm0"] == blocks["hfrm1"]

@@ -7,13 +7,19 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from null_backend import open_null
 
 from runtime import InputError, PackageError
+from runtime.errors import OutOfMemoryError
 from runtime.package.edits import with_key_stride
 from runtime.package.reading import Package
-from runtime.planning.decide import decide
+from runtime.planning.decide import Planner, _Candidates
 from runtime.planning.memory import parse_size
+from runtime.planning.request import FILE_BYTES, Memory, Request
 from runtime.planning.traits import Traits
+from runtime.running.laps import Laps
+from runtime.running.program import Program
+from runtime.running.strips import Strips
 
 TRAITS = Traits(live=1.4, live_rest=1.1, weights=2.0, live_low_memory=1.0, key_stride=True)
 MIB = 1 << 20
@@ -24,8 +30,9 @@ def plan(bundled_package):
     manifest = Package.open(bundled_package).manifest
 
     def make(width, height, budget=None, traits=TRAITS, **options):
-        options = {"base_bytes": 100 * MIB, "steps": 10} | options
-        return decide(manifest, traits, height, width, budget=budget, **options)
+        after, tiles = options.pop("after", None), options.pop("tiles", True)
+        request = Request(height, width, **({"steps": 10} | options))
+        return Planner(manifest, traits).decide(request, Memory(100 * MIB, budget, tiles), after=after)
 
     return make
 
@@ -163,7 +170,7 @@ def test_after_running_out_of_memory_nothing_larger_is_tried(plan, device):
     tried = [plan(3840, 2160, 30_000 * MIB, traits=traits)]
     for _ in range(20):
         try:
-            tried.append(plan(3840, 2160, 30_000 * MIB, traits=traits, than=tried[-1]))
+            tried.append(plan(3840, 2160, 30_000 * MIB, traits=traits, after=tried[-1]))
         except InputError:
             break
     sizes = [max(one.stage_bytes.values()) if device else one.photo_bytes for one in tried]
@@ -182,10 +189,45 @@ def test_a_graph_without_the_constant_is_refused(tiny_package):
         with_key_stride(package.read("dwt.onnx"), 2, "here")
 
 
-def test_a_file_with_both_pictures_takes_twice_the_memory_of_one(plan):
-    """Where the file and not the engine decides: 17 bytes a pixel and picture."""
-    both = (100 + 64) * MIB + 2 * 17 * 4000 * 3000
-    assert plan(4000, 3000, budget=both - 1).peak_bytes < both
-    with pytest.raises(InputError, match=r"does not fit into 554 MiB of memory; the smallest budget .* is 554 MiB"):
-        plan(4000, 3000, budget=both - 1, beside=True)
-    assert plan(4000, 3000, budget=both, beside=True).peak_bytes == both
+def test_what_is_reserved_is_left_free(plan):
+    """Such as the second half of a file with both pictures, where the file and not the engine decides."""
+    one = plan(4000, 3000, 3000 * MIB)
+    more = plan(4000, 3000, 3000 * MIB, reserve_bytes=100 * MIB)
+    assert more.peak_bytes <= 3000 * MIB
+    assert plan(4000, 3000, reserve_bytes=100 * MIB).peak_bytes == plan(4000, 3000).peak_bytes + 100 * MIB
+    both = (100 + 64) * MIB + 2 * FILE_BYTES * 4000 * 3000
+    with pytest.raises(InputError, match=r"does not fit into 554 MiB of memory; the smallest budget"):
+        plan(4000, 3000, budget=both - 1, reserve_bytes=FILE_BYTES * 4000 * 3000)
+    assert plan(4000, 3000, budget=one.peak_bytes).kind == one.kind
+
+
+def test_tiles_change_the_picture_and_are_never_chosen_unasked(plan):
+    budget = next(mib * MIB for mib in range(600, 100, -5) if plan(1200, 900, mib * MIB).kind == "tiles")
+    with pytest.raises(OutOfMemoryError, match=r"in tiles only, which change the picture; give a budget \(max_memory"):
+        plan(1200, 900, budget, tiles=False)
+    assert plan(1200, 900, budget, tiles=False, kind="tiles").kind == "tiles"
+    with pytest.raises(InputError, match="the smallest budget that it fits into"):
+        plan(1200, 900, 170 * MIB, tiles=False)  # tiles would not help
+
+
+def test_only_the_plan_that_is_taken_is_made(plan, monkeypatch):
+    made = []
+    for kind in ("whole", "strips", "tiles"):
+        real = getattr(_Candidates, kind)
+        monkeypatch.setattr(_Candidates, kind, lambda *args, real=real: (made.append(1), real(*args))[1])
+    plan(600, 400)
+    assert len(made) == 1
+
+
+def test_buffers_are_those_of_the_manifest(bundled_package, half_package):
+    """Image in and out, the bands, x_cond, and x_t and the history twice: what a backend is asked to make."""
+    for path in (bundled_package, half_package("fp16")):
+        with open_null(path) as enhancer:
+            backend, real, made = enhancer.backend, enhancer.backend.buffer, []
+            backend.buffer = lambda *args, real=real, made=made: (made.append(real(*args)), made[-1])[1]
+            Program(backend, enhancer.manifest, 1, 64, 96)
+            planner = Planner(enhancer.manifest, TRAITS)
+            assert round(planner.program_bytes * 64 * 96) == sum(array.nbytes for array in made)
+            made.clear()
+            Strips(backend, enhancer.manifest, 64, 96, Laps())
+            assert round(planner.strip_bytes * 64 * 96) == sum(array.nbytes for array in made)

@@ -9,6 +9,7 @@ import pytest
 from null_backend import open_null
 
 from runtime.errors import EngineError
+from runtime.running.laps import Laps
 from runtime.running.program import Program, Steps
 from runtime.sampler import make_table
 
@@ -89,7 +90,7 @@ def test_few_sequences_are_kept_however_many_tables_are_asked_for(enhancer):
     made = len(enhancer.backend.sequences)
     enhancer(photo, steps=10)
     assert len(enhancer.backend.sequences) == made
-    (program,) = enhancer._programs.values()
+    (program,) = enhancer.runner.programs.values()
     assert len(program._jobs) == 4
 
 
@@ -104,26 +105,27 @@ def steps_of(enhancer, count: int) -> Steps:
 
 def test_submit_takes_what_it_needs_and_collect_gives_the_output(enhancer, program):
     image, noise = np.full((1, 3, 24, 32), 0.25, np.float32), np.ones((1, 3, 6, 8), np.float32)
-    program.submit(image, noise, steps_of(enhancer, 4))
+    laps = Laps()
+    program.submit(image, noise, steps_of(enhancer, 4), laps)
     assert [name for name, _ in enhancer.backend.calls] == ["dwt", "hfrm0", "hfrm1", *["denoiser"] * 4, "idwt"]
     image[:], noise[:] = 7, 7
-    assert (program._image == 0.25).all()
+    assert (program._stages.image == 0.25).all()
     assert (program._loop.x[0] == 1).all()
-    program._output[:] = 0.5
+    program._stages.output[:] = 0.5
     assert (program.collect() == 0.5).all()
-    assert list(program.timings) == ["upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download"]
-    assert len(program.step_timings) == 4
-    assert sum(program.step_timings) == pytest.approx(program.timings["denoiser"])
+    assert list(laps.ms) == ["upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download"]
+    assert len(laps.steps) == 4
+    assert sum(laps.steps) == pytest.approx(laps.ms["denoiser"])
 
 
 def test_a_photo_that_was_not_collected_is_waited_for_before_the_next(enhancer, program):
     steps, waits = steps_of(enhancer, 1), []
     image, noise = np.zeros((1, 3, 24, 32), np.float32), np.zeros((1, 3, 6, 8), np.float32)
-    program.submit(image, noise, steps)
+    program.submit(image, noise, steps, Laps())
     job = program._jobs[steps]
     wait = job.wait
     job.wait = lambda: (waits.append(len(enhancer.backend.calls)), wait())[1]
-    program.submit(image, noise, steps)
+    program.submit(image, noise, steps, Laps())
     assert waits == [5]  # the first photo's five calls, none of the second's yet
     program.settle()
     program.settle()

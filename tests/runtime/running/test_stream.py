@@ -266,3 +266,28 @@ def test_timings_are_those_of_the_frame_that_came_last(enhancer):
         assert result.shape == (33, 50, 3)
         assert set(enhancer.timings) >= {"pad", "upload", "denoiser", "download", "crop"}
         assert len(enhancer.step_timings) == 2
+
+
+def test_a_thread_sees_the_timings_of_its_own_calls(null):
+    started, done = threading.Event(), threading.Event()
+
+    def other() -> int:
+        null(frame(0), steps=5)
+        started.set()
+        assert done.wait(20)
+        return len(null.step_timings)
+
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(other)
+        assert started.wait(20)
+        assert (null.timings, null.step_timings, null.why) == ({}, [], "")
+        null(frame(0), steps=2)
+        assert len(null.step_timings) == 2
+        done.set()
+        assert seen.result() == 5
+
+
+def test_tables_of_steps_do_not_only_grow(null):
+    for steps in range(1, 30):
+        null(frame(0), steps=steps, sampler="dpmpp-2m")
+    assert len(null.runner._tables) <= 8
