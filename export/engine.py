@@ -7,41 +7,30 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.cli.command import INTERRUPTED, Parser, fail, photo_size, run_command
-from runtime.errors import DiffLLError, InputError
+from runtime.errors import DiffLLError, EngineError, InputError
+from runtime.names import LOOP, TARGETS
 
 if TYPE_CHECKING:
-    from runtime.cli.progress import Progress
     from runtime.engines.cache import EngineCache, EngineKey
     from runtime.names import Precision
     from runtime.package.manifest import Stage
     from runtime.package.reading import Package
 
+    from .builders.base import Builder
     from .builders.profiles import SizeRange
 
-TARGETS = ("tensorrt", "tensorrt-rtx", "ncnn", "openvino")
 ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size, if no size is named
+TENSORRT_ONLY = ("batch", "workspace", "optimization_level", "hardware_compatibility", "compute_capability")
 T = TypeVar("T")
 
 
-class Builder(Protocol):
-    """What a target is: a name, what its engines depend on, and one graph -> files."""
-
-    target: Any
-
-    @property
-    def environment(self) -> dict[str, str]: ...
-
-    def build(
-        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
-    ) -> tuple[dict[str, bytes], dict[str, Any]]: ...
-
-
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> Parser:
     parser = Parser(
         prog="python -m export.engine",
         description="Build the engines of a package for this machine; what is built already is kept.",
@@ -68,9 +57,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default="none",
         help="TensorRT: engines that run on other GPUs too, somewhat slower",
     )
-    parser.add_argument("--version-compatible", action="store_true", help="engines that later versions can load")
-    parser.add_argument("--refittable", action="store_true", help="weights can be exchanged later")
-    parser.add_argument("--stripped", action="store_true", help="without weights: to be refitted from the graph")
     parser.add_argument(
         "--compute-capability",
         action="append",
@@ -79,6 +65,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="TensorRT-RTX: build for these GPUs (default: all it supports)",
     )
     parser.add_argument("--rebuild", action="store_true", help="build even what is there already")
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.batch < 1 or (args.workspace is not None and args.workspace < 1):
         parser.error("--batch and --workspace are numbers from 1 up")
@@ -86,6 +77,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
 
     from runtime.cli.progress import Progress
@@ -96,17 +88,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     ranges = size_ranges(args, package.manifest.pad_multiple)
     builder = make_builder(args, package.manifest.precision)
     progress, cache = Progress(), EngineCache(args.package)
+    command = shlex.join(["python", "-m", "export.engine", *(word for word in argv if word != "--rebuild")])
     waiting = f"another process builds in {cache.folder}; waiting for it"
-    with cache.lock(lambda: progress.note(waiting)):
-        built = [
-            ensure(cache, package, stage, builder, args, sizes, progress, command=_command(args))
-            for sizes in ranges
-            for stage in package.manifest.stages
-        ]
+    built = there = 0
+    with build_lock(cache.folder, lambda: progress.note(waiting)):
+        for sizes in ranges:
+            for stage in package.manifest.stages:
+                key = engine_key(package, stage, builder, sizes, args.batch)
+                if not args.rebuild and cache.find(key) is not None:
+                    there += 1
+                    continue
+                last = last_build(cache, key)
+                expectation = f"last time {last:.1f} s" if last is not None else "no earlier build to compare with"
+                with progress.task(f"building {stage.name} for {builder.environment['library']}", expectation):
+                    files, report = build(cache, package, key, builder)
+                cache.store(key, files, report | {"command": command})
+                built += 1
     print(cache.folder)
-    note = f"{sum(built)} of {len(built)} engines built, {len(built) - sum(built)} were there"
-    progress.note(note)
+    progress.note(f"{built} of {built + there} engines built, {there} were there")
     return 0
+
+
+@contextmanager
+def build_lock(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Build into the cache ``folder`` alone: a second builder waits, after ``waiting`` was called once. The lock ends
+    with the process. Raises EngineError where the folder cannot be written."""
+    from runtime.engines.libraries import load
+
+    filelock: Any = load("filelock", "export.engine")
+    lock = filelock.FileLock(folder / ".lock", mode=0o600)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        raise EngineError(
+            f"{folder}: cannot be written ({error.strerror}); engines are kept beside the package, so copy the package "
+            "to a folder of your own."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange | None]:
@@ -128,40 +154,23 @@ def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange |
 
 
 def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
-    """The builder of the target, with its options checked. Raises BackendUnavailableError or InputError."""
-    if args.target in ANY_SIZE:
-        return make_any_size_builder(args, precision)
+    """The builder of the target, with its options checked: one that the target has not is an error, not ignored.
+    (``--size`` and ``--max-size`` say nothing to ncnn, whose engines take every size.)
 
-    from .builders.tensorrt import Options, TensorRTBuilder
+    Raises BackendUnavailableError or InputError.
+    """
+    if args.target not in ANY_SIZE:
+        from .builders.tensorrt import Options, TensorRTBuilder
 
-    return TensorRTBuilder(
-        args.target,
-        Options(
+        options = Options(
             workspace_mib=args.workspace,
             optimization_level=args.optimization_level,
             hardware_compatibility=args.hardware_compatibility,
-            version_compatible=args.version_compatible,
-            refittable=args.refittable,
-            stripped=args.stripped,
             compute_capabilities=tuple(args.compute_capability),
-        ),
-    )
-
-
-def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Builder:
-    """These engines have no builder options: one that was given is an error, not ignored. ncnn's take every size:
-    ``--size`` and ``--max-size`` say nothing to them."""
-    given = {
-        "--batch": args.batch != 1,
-        "--workspace": args.workspace,
-        "--optimization-level": args.optimization_level is not None,
-        "--hardware-compatibility": args.hardware_compatibility != "none",
-        "--version-compatible": args.version_compatible,
-        "--refittable": args.refittable,
-        "--stripped": args.stripped,
-        "--compute-capability": args.compute_capability,
-    }
-    unused = [flag for flag, value in given.items() if value]
+        )
+        return TensorRTBuilder(args.target, options)
+    default = make_parser().get_default
+    unused = [f"--{name.replace('_', '-')}" for name in TENSORRT_ONLY if getattr(args, name) != default(name)]
     if unused:
         raise InputError(
             f"{', '.join(unused)}: not for --target {args.target}, whose engines have no such option; leave it out."
@@ -177,8 +186,6 @@ def make_any_size_builder(args: argparse.Namespace, precision: Precision) -> Bui
 
 def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRange | None, batch: int) -> EngineKey:
     """Everything that makes this stage's engine stale."""
-    from dataclasses import asdict
-
     from runtime.engines.cache import EngineKey
 
     from .builders.profiles import profile
@@ -189,34 +196,18 @@ def engine_key(package: Package, stage: Stage, builder: Builder, sizes: SizeRang
         target=builder.target,
         environment=builder.environment,
         profile={} if sizes is None else profile(stage, sizes, batch),
-        flags=asdict(builder.options),  # type: ignore[attr-defined]
+        flags=builder.flags,
     )
 
 
-def ensure(
-    cache: EngineCache,
-    package: Package,
-    stage: Stage,
-    builder: Builder,
-    args: argparse.Namespace,
-    sizes: SizeRange | None,
-    progress: Progress,
-    *,
-    command: str,
-) -> bool:
-    """Build the engine of ``stage`` unless it is there; returns whether it was built."""
-    key = engine_key(package, stage, builder, sizes, args.batch)
-    if not args.rebuild and cache.find(key) is not None:
-        return False
-    graph = package.read(stage.file)
-    last = last_build(cache, key)
-    expectation = f"last time {last:.1f} s" if last is not None else "no earlier build of this kind to compare with"
-    timing_cache = cache.folder / f"timing-{builder.target}.cache"
-    with progress.task(f"building {stage.name} for {builder.environment['library']}", expectation):
-        files, report = in_thread(lambda: builder.build(graph, key.profile, timing_cache))
-    report |= attention_report(package, stage, sizes, args.batch, report.get("activation_bytes"))
-    cache.store(key, files, report | {"command": command})
-    return True
+def build(
+    cache: EngineCache, package: Package, key: EngineKey, builder: Builder
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files and the report of one engine. Raises PackageError for a graph that may not be one, EngineError."""
+    graph = package.graph(key.stage)
+    timing_cache = cache.folder / f"timing-{key.target}.cache"
+    files, report = in_thread(lambda: builder.build(graph, key.profile, timing_cache))
+    return files, report | attention_report(package, key, report.get("activation_bytes"))
 
 
 def last_build(cache: EngineCache, key: EngineKey) -> float | None:
@@ -227,16 +218,18 @@ def last_build(cache: EngineCache, key: EngineKey) -> float | None:
     return None
 
 
-def attention_report(
-    package: Package, stage: Stage, sizes: SizeRange | None, batch: int, activation_bytes: int | None
-) -> dict[str, Any]:
+def attention_report(package: Package, key: EngineKey, activation_bytes: int | None) -> dict[str, Any]:
     """Whether the denoiser's attention is fused at the largest size, told from the engine's memory."""
+    from runtime.engines.fit import photo_of
+
     arch = package.manifest.provenance.get("architecture")
-    if stage.name != "denoiser" or not isinstance(arch, dict) or sizes is None or activation_bytes is None:
+    if key.stage != LOOP or not isinstance(arch, dict) or not key.profile or activation_bytes is None:
         return {}
+    largest = {name: corners[2] for name, corners in key.profile.items()}
+    batch, width, height = photo_of(package.manifest.stage(key.stage), largest)
     levels = [*arch["attention_levels"], len(arch["ch_mult"]) - 1]
-    width, height = (side // 2 ** (arch["levels"] + min(levels)) for side in sizes.largest)
-    score_matrix = batch * (width * height) ** 2 * (4 if package.manifest.precision in ("fp32", "int8") else 2)
+    positions = width * height // 4 ** (arch["levels"] + min(levels))
+    score_matrix = batch * positions**2 * (4 if package.manifest.precision in ("fp32", "int8") else 2)
     if activation_bytes < score_matrix:
         verdict = "fused: all activations together are smaller than one score matrix"
     elif activation_bytes < 4 * score_matrix:
@@ -271,29 +264,13 @@ def in_thread(work: Callable[[], T]) -> T:
         os._exit(INTERRUPTED)
     if errors:
         error = errors[0]
-        raise error if isinstance(error, DiffLLError | MemoryError) else InputError(f"the build failed: {error!r}")
+        if isinstance(error, DiffLLError | MemoryError):
+            raise error
+        raise EngineError(
+            f"the build stopped with {error!r}. If neither the disk nor memory ran out, this is a bug of ours: report "
+            "it with these words and what `python -m runtime.doctor` prints."
+        ) from error
     return result[0]
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command line that builds the same engines again."""
-    words = ["python", "-m", "export.engine", str(args.package), "--target", args.target]
-    for size in args.size:
-        words += ["--size", size]
-    for flag, value in (
-        ("--max-size", args.max_size),
-        ("--workspace", args.workspace),
-        ("--optimization-level", args.optimization_level),
-    ):
-        words += [] if value is None else [flag, str(value)]
-    words += [] if args.batch == 1 else ["--batch", str(args.batch)]
-    if args.hardware_compatibility != "none":
-        words += ["--hardware-compatibility", args.hardware_compatibility]
-    for one in args.compute_capability:
-        words += ["--compute-capability", one]
-    for flag in ("version_compatible", "refittable", "stripped"):
-        words += [f"--{flag.replace('_', '-')}"] if getattr(args, flag) else []
-    return shlex.join(words)
 
 
 def main_and_leave(argv: Sequence[str] | None = None) -> int:

@@ -8,15 +8,11 @@ An engine's numbers are float32: in what precision ncnn keeps them is said when 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
-import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,59 +20,35 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.errors import BackendUnavailableError, EngineError, InputError
+from runtime.engines.cache import PARAM, SHIFTS, WEIGHTS
+from runtime.engines.fit import REWRITE_VERSION, environment
+from runtime.engines.libraries import load
+from runtime.errors import EngineError, InputError
+from runtime.names import Target
 
 from ..passes.cpu_forms import restore
 from ..passes.widen import widen
 from .ncnn_param import finish
 
-PARAM, WEIGHTS, TABLE = "engine.param", "engine.bin", "shifts.npy"
 _SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
 _PNNX_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class Options:
-    """There are none; what TensorRT can be told does not exist here."""
-
-
 class NcnnBuilder:
-    """Builds on any machine, for every machine that ncnn runs on. Raises BackendUnavailableError without its tools."""
+    """Raises BackendUnavailableError without ncnn and pnnx."""
 
-    target = "ncnn"
+    target: Target = "ncnn"
+    flags: Mapping[str, Any] = {"rewrite": REWRITE_VERSION["ncnn"]}
 
-    def __init__(self, options: Options | None = None) -> None:
-        self.options = options or Options()
-        for name in ("ncnn", "pnnx"):
-            if importlib.util.find_spec(name) is None:
-                raise BackendUnavailableError(
-                    f"{name} is not installed, which --target ncnn needs. `pip install ncnn pnnx`."
-                )
-        try:
-            self._ncnn, self._pnnx = importlib.import_module("ncnn"), importlib.import_module("pnnx")
-        except (ImportError, OSError) as error:
-            raise BackendUnavailableError(
-                f"ncnn or pnnx is installed and does not load ({' '.join(str(error).split())[:200]}). "
-                "`pip install --force-reinstall ncnn pnnx`."
-            ) from error
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What an engine depends on: part of the key."""
-        return {
-            "library": f"ncnn {self._ncnn.__version__}",
-            "converter": f"pnnx {self._pnnx.__version__}",
-            "platform": f"{platform.system()} {platform.machine()}".lower(),
-        }
+    def __init__(self) -> None:
+        self._ncnn, self._pnnx = (load(name, "--target ncnn") for name in ("ncnn", "pnnx"))
+        converter = {"converter": f"pnnx {self._pnnx.__version__}"}
+        self.environment = environment(self.target, self._ncnn.__version__) | converter
 
     def build(
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """Engine files and the report of the build; a wavelet stage has no files. The engine takes every size, so
-        ``profile`` only matters for its batch, which has to be 1 or is looped over by the backend.
-
-        Raises InputError for an int8 graph, EngineError with pnnx's own words.
-        """
+        """An engine takes every size, and a wavelet stage has no files. Raises InputError for an int8 graph."""
         started = time.perf_counter()
         model = widen(onnx.load_from_string(restore(graph)))
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
@@ -85,7 +57,7 @@ class NcnnBuilder:
         files: dict[str, bytes] = {}
         if "image" not in (*inputs, *outputs):
             if "timestep" in inputs:
-                model, files[TABLE] = _denoiser(model)
+                model, files[SHIFTS] = _denoiser(model)
             files |= self._convert(model)
         return files, {
             "build_seconds": round(time.perf_counter() - started, 2),

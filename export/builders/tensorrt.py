@@ -7,22 +7,23 @@ path serves the three.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import platform
 import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from runtime.backends.tensorrt.library import make_log
+from runtime.engines.cache import PLAN
+from runtime.engines.fit import GpuScope, environment
+from runtime.engines.libraries import advice, is_server_build, load
 from runtime.errors import BackendUnavailableError, EngineError, InputError
-from runtime.machine.gpu import current_gpu, is_jetson
+from runtime.machine.gpu import current_gpu
+from runtime.names import Target
 
-Target = Literal["tensorrt", "tensorrt-rtx"]
-MODULES: dict[Target, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 OLDEST = (10, 3)
 _READS_GROUP_NORM = (10, 9)
 # Of cpu_forms and query_blocks, whose import would need onnx for every graph
@@ -31,73 +32,67 @@ FORMS = (b"/group_norm/", b"/attention/")
 
 @dataclass(frozen=True)
 class Options:
-    """Builder options, all of them part of the engine's key.
-
-    workspace_mib: scratch memory that tactics may take (None: the library's default). optimization_level: 0 to 5.
-    hardware_compatibility: ``none``, ``ampere_plus`` or ``same_compute_capability`` (TensorRT).
-    version_compatible: loads in later minor versions. stripped: without weights, to be refitted from the graph.
-    compute_capabilities: TensorRT-RTX, the GPUs to build for (empty: all that it supports).
-    """
+    """Builder options, all of them part of the engine's key."""
 
     workspace_mib: int | None = None
+    """Scratch memory that tactics may take; None: the library's default."""
     optimization_level: int | None = None
+    """0 to 5; None: the library's default."""
     hardware_compatibility: str = "none"
-    version_compatible: bool = False
-    refittable: bool = False
-    stripped: bool = False
+    """TensorRT: ``none``, ``ampere_plus`` or ``same_compute_capability``."""
     compute_capabilities: tuple[str, ...] = ()
+    """TensorRT-RTX: the GPUs to build for; empty: all that it supports."""
 
 
 class TensorRTBuilder:
-    """Builds for one target on this machine. Making one checks everything that can be checked before a build.
-
-    Raises BackendUnavailableError (library missing or too old) or InputError (GPU or option that the target does
-    not support).
-    """
-
-    file = "engine.plan"
+    """Builds for one of the two targets. Raises BackendUnavailableError (library missing or too old, no GPU) or
+    InputError (GPU or option that the target does not support)."""
 
     def __init__(self, target: Target, options: Options) -> None:
-        self.target: Target = target
+        self.target = target
         self.options = options
+        self.flags = asdict(options)
         self._rtx = target == "tensorrt-rtx"
-        self._trt = _load_library(target)
-        self._check_version()
+        if self._rtx:
+            os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # read when Polygraphy is imported
+        self._trt, _ = (load(library, f"--target {target}") for library in (target, "polygraphy"))
+        if is_server_build(target, self._trt.__file__):
+            where = f"tensorrt comes from {self._trt.__file__}, not from JetPack's apt packages"
+            print(f"warning: {where}; that build is for servers. {advice(target)}", file=sys.stderr)
         self._gpu = current_gpu()
-        self._check_gpu()
-        self._check_options()
+        if self._rtx:
+            self._check_rtx()
+        else:
+            self._check_tensorrt()
 
     @property
-    def environment(self) -> dict[str, str]:
-        """What of this machine an engine depends on: part of the key."""
-        found = {
-            "library": f"{MODULES[self.target]} {self._trt.__version__}",
-            "platform": f"{platform.system()} {platform.machine()}".lower(),
-        }
+    def environment(self) -> dict[str, Any]:
+        found = environment(self.target, self._trt.__version__) | {"gpu": asdict(self._scope())}
+        return found | ({"memory": "given by the user"} if self._rtx else {})
+
+    def _scope(self) -> GpuScope:
+        """The GPUs that an engine of these options runs on."""
+        options, gpu = self.options, self._gpu
+        if options.compute_capabilities:
+            return GpuScope("compute_capability", compute_capabilities=options.compute_capabilities)
         if self._rtx:
-            found["gpu"] = " ".join(self.options.compute_capabilities) or "every GPU that TensorRT-RTX supports"
-            found["memory"] = "given by the user"
-        else:
-            assert self._gpu is not None
-            portable = {"none": f"{self._gpu.name}, {self._gpu.compute_capability}", "ampere_plus": "Ampere or newer"}
-            found["gpu"] = portable.get(
-                self.options.hardware_compatibility, f"compute capability {self._gpu.compute_capability}"
-            )
-        return found
+            return GpuScope("every_rtx")
+        if options.hardware_compatibility == "ampere_plus":
+            return GpuScope("ampere_plus")
+        assert gpu is not None
+        if options.hardware_compatibility == "same_compute_capability":
+            return GpuScope("compute_capability", compute_capabilities=(gpu.compute_capability,))
+        return GpuScope("device", gpu.name, (gpu.compute_capability,))
 
     def build(
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """Engine files and the report of the build. profile: I/O tensor -> [min, opt, max] shapes.
-
-        Raises EngineError with the library's own words.
-        """
         from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxBytes, Profile
         from polygraphy.backend.trt.util import get_trt_logger
         from polygraphy.exception import PolygraphyException
         from polygraphy.logger import G_LOGGER
 
-        log = _logger(self._trt)
+        log = make_log(self._trt)
         # the loaders take this one, and the report is read from it
         importlib.import_module(get_trt_logger.__module__).TRT_LOGGER = log  # type: ignore[attr-defined]
         G_LOGGER.module_severity = G_LOGGER.CRITICAL + 1  # ours is the error that is shown
@@ -135,7 +130,7 @@ class TensorRTBuilder:
             network = NetworkFromOnnxBytes(graph, strongly_typed=strongly_typed)
             plan = bytes(EngineBytesFromNetwork(network, config, save_timing_cache=cache)())
         except PolygraphyException as error:
-            reason = " ".join(" ".join(log.errors[-3:] or [str(error)]).split())[:600]
+            reason = " ".join(" ".join([*log.errors][-3:] or [str(error)]).split())[:600]
             raise EngineError(
                 f"{self.environment['library']} could not build the engine: {reason}. Try a smaller --max-size, more "
                 "--workspace, or the versions of docs/engines.md."
@@ -143,10 +138,10 @@ class TensorRTBuilder:
         report = {
             "build_seconds": round(time.perf_counter() - started, 2),
             "engine_bytes": len(plan),
-            "activation_bytes": log.figure("Total Activation Memory"),
-            "weights_bytes": log.figure("Total Weights Memory"),
+            "activation_bytes": log.figures.get("Total Activation Memory"),
+            "weights_bytes": log.figures.get("Total Weights Memory"),
         }
-        return {self.file: plan}, report
+        return {PLAN: plan}, report
 
     def _config_arguments(self, shapes: Any) -> dict[str, Any]:
         if TYPE_CHECKING:
@@ -157,9 +152,6 @@ class TensorRTBuilder:
         arguments: dict[str, Any] = {
             "profiles": [shapes],
             "builder_optimization_level": options.optimization_level,
-            "version_compatible": options.version_compatible,
-            "refittable": options.refittable or options.stripped,
-            "strip_plan": options.stripped,
         }
         if options.workspace_mib is not None:
             arguments["memory_pool_limits"] = {trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20}
@@ -168,23 +160,22 @@ class TensorRTBuilder:
             arguments["hardware_compatibility_level"] = level
         return arguments
 
-    def _check_version(self) -> None:
-        if not self._rtx and _version(self._trt) < OLDEST:
+    def _check_tensorrt(self) -> None:
+        if _version(self._trt) < OLDEST:
             raise BackendUnavailableError(
                 f"TensorRT {self._trt.__version__} is here; {OLDEST[0]}.{OLDEST[1]} or newer is needed (JetPack 6.2 "
                 "has 10.3, a server takes `pip install tensorrt`)."
             )
+        if self._gpu is None:
+            raise BackendUnavailableError(
+                "TensorRT builds on the GPU that it builds for, and none is visible here (nvidia-smi?). "
+                "`--target tensorrt-rtx` builds without one."
+            )
+        if self.options.compute_capabilities:
+            raise InputError("--compute-capability is TensorRT-RTX's: TensorRT builds for this machine's GPU.")
 
-    def _check_gpu(self) -> None:
-        options, gpu = self.options, self._gpu
-        if not self._rtx:
-            if gpu is None:
-                raise BackendUnavailableError(
-                    "TensorRT builds on the GPU that it builds for, and none is visible here (nvidia-smi?). "
-                    "`--target tensorrt-rtx` builds without one."
-                )
-            return
-        supported = rtx_capabilities(self._trt)
+    def _check_rtx(self) -> None:
+        options, gpu, supported = self.options, self._gpu, rtx_capabilities(self._trt)
         unknown = [one for one in options.compute_capabilities if one not in supported]
         if unknown:
             raise InputError(
@@ -197,15 +188,10 @@ class TensorRTBuilder:
                 f"{gpu.compute_capability}; it supports {', '.join(supported)}). Use `--target tensorrt`, or "
                 "`--compute-capability 8.9` to build for another machine."
             )
-
-    def _check_options(self) -> None:
-        options = self.options
-        if self._rtx and options.hardware_compatibility != "none":
+        if options.hardware_compatibility != "none":
             raise InputError(
                 "--hardware-compatibility is TensorRT's: a TensorRT-RTX engine runs on every RTX GPU. Leave it out."
             )
-        if not self._rtx and options.compute_capabilities:
-            raise InputError("--compute-capability is TensorRT-RTX's: TensorRT builds for this machine's GPU.")
 
 
 def rtx_capabilities(library: Any) -> list[str]:
@@ -217,71 +203,3 @@ def rtx_capabilities(library: Any) -> list[str]:
 def _version(library: Any) -> tuple[int, int]:
     major, minor = library.__version__.split(".")[:2]
     return int(major), int(minor)
-
-
-def _load_library(target: Target) -> Any:
-    name = MODULES[target]
-    if target == "tensorrt-rtx":
-        os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # read when Polygraphy is imported
-    for needed in (name, "polygraphy"):
-        if importlib.util.find_spec(needed) is None:
-            raise BackendUnavailableError(f"{needed} is not installed, which --target {target} needs. {_cure(needed)}")
-    try:
-        library = importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"{name} is installed and does not load ({' '.join(str(error).split())[:200]}). {_cure(name)}"
-        ) from error
-    if not hasattr(library, "Builder"):  # a namespace: type stubs alone are installed
-        raise BackendUnavailableError(f"{name} is not installed, which --target {target} needs. {_cure(name)}")
-    if target == "tensorrt" and is_jetson() and "dist-packages" not in str(library.__file__):
-        print(
-            f"warning: tensorrt comes from {library.__file__}, not from JetPack's apt packages; that build is for "
-            "servers. " + _cure(name),
-            file=sys.stderr,
-        )
-    return library
-
-
-def _cure(name: str) -> str:
-    if name == "polygraphy":
-        return "`pip install polygraphy`."
-    if name == "tensorrt" and is_jetson():
-        return (
-            "On a Jetson it comes from apt: `sudo apt install python3-libnvinfer-dev`, and the environment has to see "
-            "it: `python3 -m venv --system-site-packages`."
-        )
-    package = "tensorrt" if name == "tensorrt" else "tensorrt-rtx"
-    if platform.system() not in ("Linux", "Windows"):
-        return f"There is no {package} for {platform.system()}; build on Linux or Windows."
-    return f"`pip install {package}`."
-
-
-def _logger(library: Any) -> Any:
-    """A logger of ``library`` that keeps what the report needs and prints nothing."""
-
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
-        trt = library
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lines: list[str] = []
-            self.errors: list[str] = []
-
-        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(msg)
-            elif " Memory: " in msg:
-                self.lines.append(msg)
-
-        def figure(self, title: str) -> int | None:
-            """The bytes of the log line ``title: N bytes``."""
-            for line in self.lines:
-                if match := re.search(rf"{title}: (\d+) bytes", line):
-                    return int(match[1])
-            return None
-
-    return Log()

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.cache import Engine, EngineCache
+from ..engines.cache import PARAM, SHIFTS, WEIGHTS, Engine
+from ..engines.fit import Machine, needed
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..machine.cores import default_environment, is_x86, usable_cores
 from ..names import Precision
@@ -37,8 +38,6 @@ except ImportError as error:
 
 Array = NDArray[Any]
 
-_TARGET = "ncnn"
-_PARAM, _WEIGHTS, _TABLE = "engine.param", "engine.bin", "shifts.npy"
 _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number
 _NO_MEMORY = -100  # what ncnn answers
@@ -87,10 +86,11 @@ class NcnnBackend(HostBackend):
         for pool in self._pools:
             pool.set_size_compare_ratio(0.0)  # any piece that is large enough, as in a net's own pools
         self._shifts: Array = np.empty(0)
+        machine = Machine({self.name: ncnn.__version__})
         for stage in package.manifest.stages:
             if stage.name in _WAVELETS:
                 continue
-            engine = _engine(package, stage.name, package.manifest.files[stage.file][0])
+            engine = needed(package, stage.name, self.name, machine)[0]
             self._nets[stage.name] = _Net(engine, stage.name, precision, device, self._pools)
             if stage.name == "denoiser":
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
@@ -200,12 +200,12 @@ class _Net:
         # processor, but ncnn 1.0.20261020 crashes on networks with few channels
         options.num_threads = usable_cores()
         try:
-            param = engine.read(_PARAM).decode()
-            engine.read(_WEIGHTS)  # the hash
-        except (KeyError, UnicodeDecodeError) as error:
+            param = engine.read(PARAM).decode()
+            engine.read(WEIGHTS)  # the hash
+        except UnicodeDecodeError as error:
             raise EngineError(f"{engine.path}: not an engine of ncnn. {engine.rebuild}") from error
         self.layers = {words[0] for line in param.splitlines() if (words := line.split())}
-        if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / _WEIGHTS)):
+        if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / WEIGHTS)):
             raise EngineError(f"{engine.path}: ncnn {ncnn.__version__} cannot load it. {engine.rebuild}")
 
     def run(self, inputs: Sequence[Array], result: Array) -> None:
@@ -228,26 +228,14 @@ class _Net:
         raise failure(f"ncnn could not run {self._stage} ({failed}). Out of memory? Use a smaller photo.")
 
 
-def _engine(package: Package, stage: str, graph_sha256: str) -> Engine:
-    """The newest engine of this stage's graph."""
-    for engine in EngineCache(package.path).entries():
-        wanted = {"stage": stage, "target": _TARGET, "graph_sha256": graph_sha256}
-        if all(engine.key.get(name) == value for name, value in wanted.items()):
-            return engine
-    raise EngineError(
-        f"{package.path}: no ncnn engine of {stage}; build it: "
-        f"`python -m export.engine {package.path} --target {_TARGET}`."
-    )
-
-
 def _table(engine: Engine, rows: int) -> Array:
     """The denoiser's time shifts, a (C, 1, 1) array a timestep."""
     try:
-        table = np.load(io.BytesIO(engine.read(_TABLE)), allow_pickle=False)
-    except (KeyError, ValueError, EOFError, OSError) as error:
-        raise EngineError(f"{engine.path}: its {_TABLE} is missing or damaged. {engine.rebuild}") from error
+        table = np.load(io.BytesIO(engine.read(SHIFTS)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise EngineError(f"{engine.path}: its {SHIFTS} is damaged. {engine.rebuild}") from error
     if table.ndim != 2 or table.shape[0] != rows or table.dtype != np.float32:
-        raise EngineError(f"{engine.path}: its {_TABLE} is not of this package. {engine.rebuild}")
+        raise EngineError(f"{engine.path}: its {SHIFTS} is not of this package. {engine.rebuild}")
     found: Array = np.ascontiguousarray(table)[:, :, None, None]
     return found
 

@@ -146,7 +146,7 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     An engine that does not fit is no problem while another one for the same stage and sizes does.
     """
     from ..engines.cache import EngineCache
-    from ..engines.fit import misfit
+    from ..engines.fit import Machine, misfit
     from .probes import install_line
 
     cache = EngineCache(package.path)
@@ -155,7 +155,8 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     folders = [path for path in sorted(cache.folder.glob("[!.]*")) if path.is_dir()]
     if not folders:
         yield _check("engines", "none", "absent", f"{package.path} has none yet")
-    reasons = {engine.path: misfit(engine, package, gpu, versions) for engine in engines}
+    here = Machine(versions, gpu)
+    reasons = {engine.path: misfit(engine, package, here) for engine in engines}
     served = {_place(engine) for engine in engines if not reasons[engine.path]}
     for engine in engines:
         target, reason = str(engine.key.get("target")), reasons[engine.path]
@@ -178,10 +179,10 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
 
 def _sizes(engine: Engine, package: Package) -> str:
     """Of the photos that it takes; nothing where it takes all, or its entry, which may come from anywhere, is odd."""
-    from ..engines.fit import covered
+    from ..engines.fit import photo_sizes
 
     try:
-        sizes = covered(package.manifest.stage(str(engine.key.get("stage"))), engine)
+        sizes = photo_sizes(package.manifest.stage(str(engine.key.get("stage"))), engine)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return ""
     return f" (photos of {sizes})" if sizes else ""

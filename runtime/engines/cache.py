@@ -7,37 +7,39 @@ appears whole or not at all, its files are hashed before they are loaded, and a 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import stat
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError
+from ..machine.files import only_ours, write_folder
 
 FOLDER = "engines"
 _ENTRY = "engine.json"
+# The files of an engine: TensorRT's and TensorRT-RTX's, OpenVINO's, and ncnn's three.
+PLAN = "engine.plan"
+BLOB = "engine.blob"
+PARAM, WEIGHTS, SHIFTS = "engine.param", "engine.bin", "shifts.npy"
 
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything that makes an engine stale.
-
-    graph_sha256: of the ONNX file. environment: library and version, GPU and compute capability, platform.
-    profile: I/O tensor -> (min, opt, max) shapes. flags: every builder option.
-    """
+    """Everything that makes an engine stale."""
 
     stage: str
     graph_sha256: str
+    """Of the ONNX file."""
     target: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, Any]
+    """Library and version, platform, and what else of the machine the target depends on (``fit.environment``)."""
     profile: Mapping[str, Any]
+    """I/O tensor -> its smallest, usual and largest shape; empty: every size."""
     flags: Mapping[str, Any]
+    """Every builder option."""
 
     @property
     def digest(self) -> str:
@@ -48,17 +50,27 @@ def _digest(key: Mapping[str, Any]) -> str:
     return sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def build_command(package: Path, target: str) -> str:
+    """The command line that builds the engines of a package."""
+    return f"python -m export.engine {shlex.quote(str(package))} --target {target}"
+
+
 @dataclass(frozen=True)
 class Engine:
-    """One entry. files: name -> (sha256, bytes). report: what its build took and needs."""
+    """One entry of the cache."""
 
     path: Path
     key: Mapping[str, Any]
+    """An ``EngineKey`` as it was read: nothing in it is checked."""
     files: Mapping[str, tuple[str, int]]
+    """Name -> (sha256, bytes)."""
     report: Mapping[str, Any]
+    """What the build took, and what the engine needs."""
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, hash checked. Raises EngineError with the command that builds it again."""
+        if name not in self.files:
+            raise EngineError(f"{self.path}: not an engine of {self.key.get('target')} (no {name}). {self.rebuild}")
         digest, size = self.files[name]
         path = self.path / name
         try:
@@ -84,9 +96,7 @@ class Engine:
 
 
 def _rebuild(entry: Path, command: str = "") -> str:
-    package = entry.parent.parent
-    command = command or f"python -m export.engine {package} --target TARGET"
-    return f"Build it again: `{command} --rebuild`."
+    return f"Build it again: `{command or build_command(entry.parent.parent, 'TARGET')} --rebuild`."
 
 
 class EngineCache:
@@ -101,29 +111,31 @@ class EngineCache:
         if not path.is_dir():
             return None
         engine = self._load(path)
-        if json.dumps(engine.key, sort_keys=True) != json.dumps(asdict(key), sort_keys=True):
+        if not engine.intact:
             raise EngineError(f"{path}: built for something else than its name says (foreign). {engine.rebuild}")
         for name in engine.files:
             engine.read(name)
         return engine
 
     def entries(self) -> Iterator[Engine]:
-        """Every readable entry, unhashed, newest first; damaged ones are left out."""
-        folders = [path for path in self.folder.glob("[!.]*") if (path / _ENTRY).is_file()]
-        for path in sorted(folders, key=lambda path: (path / _ENTRY).stat().st_mtime, reverse=True):
+        """Every readable entry, unhashed, newest first. Damaged ones are left out, and one that a builder is
+        replacing at this moment may be."""
+        found = []
+        for path in self.folder.glob("[!.]*"):
+            with suppress(OSError):
+                found.append(((path / _ENTRY).stat().st_mtime_ns, path))
+        for _, path in sorted(found, reverse=True):
             with suppress(EngineError):
                 yield self._load(path)
 
     def _load(self, path: Path) -> Engine:
-        if os.name == "posix":
+        try:
             for place in (self.folder, path):
-                found = place.stat()
-                if found.st_uid not in (os.getuid(), 0) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                if not only_ours(place.stat()):
                     raise EngineError(
                         f"{place}: others can write to it, and an engine is a program. "
                         f"`chmod -R go-w {self.folder}` if you built it yourself, else delete it. {_rebuild(path)}"
                     )
-        try:
             raw = json.loads((path / _ENTRY).read_bytes())
             files = {str(name): (str(one["sha256"]), int(one["bytes"])) for name, one in raw["files"].items()}
             key, report = dict(raw["key"]), dict(raw["report"])
@@ -144,48 +156,14 @@ class EngineCache:
             "files": {name: {"sha256": sha256(one).hexdigest(), "bytes": len(one)} for name, one in files.items()},
             "report": dict(report),
         }
-        work = None
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))  # mode 0700
-            for name, one in files.items():
-                (work / name).write_bytes(one)
-            (work / _ENTRY).write_text(json.dumps(content, indent=1) + "\n")
-            if path.exists():
-                old = work.with_name(work.name.replace(".new-", ".old-"))
-                os.rename(path, old)
-                os.rename(work, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.rename(work, path)
+            with write_folder(path, overwrite=True, mode=0o700) as work:
+                for name, one in files.items():
+                    (work / name).write_bytes(one)
+                (work / _ENTRY).write_text(json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise EngineError(
                 f"{path}: the engine cannot be written ({error.strerror}); free space or permissions, then run again."
             ) from error
-        finally:
-            if work is not None:
-                shutil.rmtree(work, ignore_errors=True)
         return self._load(path)
-
-    @contextmanager
-    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the cache alone; a second builder waits, after ``waiting`` was called once. Ends with the process."""
-        import fcntl  # engines are built on Linux
-
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise EngineError(
-                f"{self.folder}: cannot be written ({error.strerror}); engines are kept beside the package, so copy "
-                "the package to a folder of your own."
-            ) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

@@ -1,61 +1,127 @@
-"""Whether an engine of the cache can be used on this machine, told from its key."""
+"""Which engines beside a package fit this machine, and why the others do not: one answer for all backends and the
+doctor."""
 
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from ..machine.gpu import Gpu
-    from ..package.manifest import Stage
-    from ..package.reading import Package
-    from .cache import Engine
+from ..errors import EngineError
+from ..machine.gpu import Gpu
+from ..package.manifest import Stage
+from ..package.reading import Package
+from .cache import Engine, EngineCache, build_command
+from .libraries import module_name
 
-WRITTEN = {"openvino": 2}
-"""How a package's graph is written for a library before it is compiled (``backends/openvino_graph.py``): a number that
-is raised with every change of that, and is part of an engine's key. None: as it is."""
+REWRITE_VERSION = {"openvino": 2, "ncnn": 1}
+"""Target -> version of how a package's graph is rewritten before it is compiled (``backends/openvino/graph.py``,
+``export/builders/ncnn.py``). It is part of an engine's key: raise it whenever a rewrite changes."""
 
 
-def misfit(engine: Engine, package: Package, gpu: Gpu | None, versions: Mapping[str, str]) -> str:
-    """Why the engine cannot be used here, or "". versions: backend -> the library's own version."""
+@dataclass(frozen=True)
+class GpuScope:
+    """The GPUs that an engine runs on, as its key says it."""
+
+    scope: Literal["device", "compute_capability", "ampere_plus", "every_rtx"]
+    name: str = ""
+    """Of a ``device``."""
+    compute_capabilities: tuple[str, ...] = ()
+    """Of a ``device`` or ``compute_capability``, such as ("8.9",)."""
+
+    def fits(self, gpu: Gpu) -> bool:
+        if self.scope == "ampere_plus":
+            return int(gpu.compute_capability.split(".")[0]) >= 8
+        if self.scope == "every_rtx":
+            return True
+        return gpu.compute_capability in self.compute_capabilities and self.name in ("", gpu.name)
+
+    def __str__(self) -> str:
+        words = {"ampere_plus": "Ampere or newer", "every_rtx": "every GPU that TensorRT-RTX supports"}
+        capabilities = " or ".join(self.compute_capabilities)
+        named = f"{self.name}, {capabilities}" if self.name else f"compute capability {capabilities}"
+        return words.get(self.scope, named)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine has to fit."""
+
+    versions: Mapping[str, str]
+    """Target -> the version of its library; "" or no entry: it does not load here."""
+    gpu: Gpu | None = None
+    """None: an engine for any GPU fits."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """More that an engine's environment has to say, such as the ``processor`` that OpenVINO compiled for."""
+
+
+def environment(target: str, version: str) -> dict[str, Any]:
+    """The part of an engine's key that every target has. version: of the target's library."""
+    return {
+        "library": f"{module_name(target)} {version}",
+        "platform": f"{platform.system()} {platform.machine()}".lower(),
+    }
+
+
+def misfit(engine: Engine, package: Package, machine: Machine) -> str:
+    """Why the engine cannot be used here, or ""."""
     key, target = engine.key, str(engine.key.get("target"))
     graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
+    built, flags = key.get("environment"), key.get("flags")
+    if not engine.intact:
+        return "its engine.json was changed after the build"
     if graphs.get(str(key.get("stage"))) != key.get("graph_sha256"):
         return "built from another graph than the package's"
-    flags = key.get("flags")
-    if isinstance(flags, dict) and flags.get("written") != WRITTEN.get(target):
-        return "another version of this project compiled it"
-    environment = key.get("environment")
-    if not isinstance(environment, dict):
+    if not isinstance(built, dict) or not isinstance(flags, dict):
         return "it does not say what it was built with"
-    built_with, here = str(environment.get("library")), versions.get(target, "")
-    if not here:
-        return f"built with {built_with}, and {target} does not load here"
-    if built_with != f"{target.replace('-', '_')} {here}":
-        return f"built with {built_with}, installed is {here}"
-    system = f"{platform.system()} {platform.machine()}".lower()
-    if environment.get("platform", system) != system:
-        return f"built on {environment['platform']}, this is {system}"
-    built_for = environment.get("gpu")
-    if gpu is not None and isinstance(built_for, str) and not gpu_fits(built_for, gpu):
-        return f"built for {built_for}; here is {gpu.name}, {gpu.compute_capability}"
+    if flags.get("rewrite") != REWRITE_VERSION.get(target):
+        return "another version of this project compiled it"
+    version = machine.versions.get(target, "")
+    if not version:
+        return f"built with {built.get('library')}, and {target} does not load here"
+    here = environment(target, version) | dict(machine.environment)
+    if built.get("library") != here["library"]:
+        return f"built with {built.get('library')}, installed is {version}"
+    for name in here:
+        if built.get(name) != here[name]:
+            return f"built for the {name} {built.get(name)}, here it is {here[name]}"
+    if "gpu" in built:
+        try:
+            scope = GpuScope(**built["gpu"])
+            if machine.gpu is not None and not scope.fits(machine.gpu):
+                return f"built for {scope}; here is {machine.gpu.name}, {machine.gpu.compute_capability}"
+        except TypeError:
+            return "it does not say which GPUs it was built for"
     return ""
 
 
-def gpu_fits(built_for: str, gpu: Gpu) -> bool:
-    """built_for: the words of ``export.engine``, from one GPU's name to every GPU."""
-    if built_for.startswith("every GPU"):
-        return True
-    if built_for == "Ampere or newer":
-        return int(gpu.compute_capability.split(".")[0]) >= 8
-    if re.fullmatch(r"compute capability .+|[\d. ]+", built_for):
-        return gpu.compute_capability in built_for.split()
-    return built_for == f"{gpu.name}, {gpu.compute_capability}"
+def usable(package: Package, stage: str, target: str, machine: Machine) -> tuple[list[Engine], list[str]]:
+    """The stage's engines that fit here, newest first, and a line for each of the others: its name and why not."""
+    fitting, others = [], []
+    for engine in EngineCache(package.path).entries():
+        if (engine.key.get("stage"), engine.key.get("target")) == (stage, target):
+            reason = misfit(engine, package, machine)
+            if reason:
+                others.append(f"{engine.path.name}: {reason}")
+            else:
+                fitting.append(engine)
+    return fitting, others
 
 
-def covered(stage: Stage, engine: Engine) -> str:
+def needed(package: Package, stage: str, target: str, machine: Machine) -> list[Engine]:
+    """The engines of ``usable``, at least one. Raises EngineError with the command that builds it."""
+    fitting, others = usable(package, stage, target, machine)
+    if not fitting:
+        found = f" ({'; '.join(others[:3])})" if others else ""
+        raise EngineError(
+            f"{package.path}: no {target} engine of {stage} for this machine{found}; build it: "
+            f"`{build_command(package.path, target)}`."
+        )
+    return fitting
+
+
+def photo_sizes(stage: Stage, engine: Engine) -> str:
     """The padded photos that an engine of this stage takes, such as "32x32 to 1920x1088"; empty for every size."""
     profile: Mapping[str, Any] = engine.key["profile"]
     if not profile:
@@ -70,8 +136,6 @@ def photo_of(stage: Stage, shapes: Mapping[str, Any]) -> tuple[int, int, int]:
     """(batch, width, height) of the padded photo that these input shapes of a stage come from."""
     found: dict[str, int] = {}
     for spec in stage.inputs:
-        for size, number in zip(spec.shape, shapes.get(spec.name, ()), strict=False):
-            if isinstance(size, str):
-                symbol, _, divisor = size.partition("/")
-                found[symbol] = number * int(divisor or 1)
+        if spec.name in shapes:
+            found |= spec.photo_size(shapes[spec.name])
     return found["batch"], found["width"], found["height"]

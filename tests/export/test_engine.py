@@ -92,7 +92,11 @@ KEY = EngineKey(
     stage="denoiser",
     graph_sha256="0" * 64,
     target="tensorrt",
-    environment={"library": "tensorrt 10.3.0", "platform": "linux x86_64", "gpu": "A, 8.9"},
+    environment={
+        "library": "tensorrt 10.3.0",
+        "platform": "linux x86_64",
+        "gpu": {"scope": "device", "name": "A", "compute_capabilities": ["8.9"]},
+    },
     profile={"x_t": [[1, 3, 8, 8]] * 3},
     flags=asdict(Options()),
 )
@@ -102,15 +106,12 @@ CHANGES = {
     "target": "tensorrt-rtx",
     "environment": KEY.environment | {"library": "tensorrt 10.4.0"},
     "profile": {"x_t": [[1, 3, 8, 8], [1, 3, 8, 8], [1, 3, 8, 16]]},
-    "flags": asdict(Options(refittable=True)),
+    "flags": asdict(Options(optimization_level=2)),
 }
 FLAGS = {
     "workspace_mib": 512,
     "optimization_level": 4,
     "hardware_compatibility": "ampere_plus",
-    "version_compatible": True,
-    "refittable": True,
-    "stripped": True,
     "compute_capabilities": ("8.9",),
 }
 
@@ -138,9 +139,6 @@ def test_each_builder_flag_makes_an_engine_stale(flag):
         ["--batch", "2"],
         ["--workspace", "512"],
         ["--optimization-level", "2"],
-        ["--version-compatible"],
-        ["--refittable"],
-        ["--stripped"],
         ["--compute-capability", "8.9"],
     ],
     ids=" ".join,
@@ -284,7 +282,7 @@ def test_a_process_ended_in_the_middle_leaves_no_half_written_engine(package, st
     assert process.wait(timeout=60) == (-9 if stop == signal.SIGKILL else 130)
     if stop != signal.SIGKILL:
         assert rest.splitlines()[-1] == "error: interrupted; nothing half-written is left behind."
-        assert not list((package / "engines").glob(".new-*"))
+        assert not list((package / "engines").glob(".*.part"))
     assert set(entries(package)) == {"dwt", "hfrm0", "hfrm1"}
     assert summary(engine(package, *RTX)) == "2 of 5 engines built, 3 were there"  # the others are whole
 

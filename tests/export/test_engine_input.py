@@ -19,6 +19,7 @@ from export.passes.cpu_forms import restore
 from export.passes.group_norm import rewrite_group_norm
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.machine.gpu import Gpu, current_gpu
+from runtime.names import Target
 from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,7 +76,7 @@ def fake_library(monkeypatch, name: str, version: str, capabilities=("SM89", "SM
         Builder=object,
         ComputeCapability=SimpleNamespace(**dict.fromkeys(capabilities, 0)),
     )
-    monkeypatch.setattr(tensorrt_builder, "_load_library", lambda target: library)
+    monkeypatch.setattr(tensorrt_builder, "load", lambda name, user: library)
 
 
 def with_gpu(monkeypatch, name: str | None, capability: str = "") -> None:
@@ -95,10 +96,16 @@ def test_a_gpu_that_rtx_does_not_support_is_refused_by_name(monkeypatch, name, c
 def test_the_environment_of_a_tensorrt_engine(monkeypatch):
     fake_library(monkeypatch, "tensorrt", "10.3.0")
     with_gpu(monkeypatch, "NVIDIA L4", "8.9")
-    assert TensorRTBuilder("tensorrt", Options()).environment["gpu"] == "NVIDIA L4, 8.9"
     assert TensorRTBuilder("tensorrt", Options()).environment["library"] == "tensorrt 10.3.0"
-    portable = TensorRTBuilder("tensorrt", Options(hardware_compatibility="ampere_plus"))
-    assert portable.environment["gpu"] == "Ampere or newer"
+
+    def scope(target: Target = "tensorrt", **options) -> tuple[str, str, tuple[str, ...]]:
+        return tuple(TensorRTBuilder(target, Options(**options)).environment["gpu"].values())
+
+    assert scope() == ("device", "NVIDIA L4", ("8.9",))
+    assert scope(hardware_compatibility="ampere_plus") == ("ampere_plus", "", ())
+    assert scope(hardware_compatibility="same_compute_capability") == ("compute_capability", "", ("8.9",))
+    assert scope("tensorrt-rtx") == ("every_rtx", "", ())
+    assert scope("tensorrt-rtx", compute_capabilities=("8.9", "12.0")) == ("compute_capability", "", ("8.9", "12.0"))
 
 
 def test_an_rtx_engine_takes_its_memory_from_the_user(tiny_package, tmp_path, monkeypatch):
@@ -133,8 +140,8 @@ def test_tensorrt_without_a_gpu_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(("jetson", "cure"), [(True, "sudo apt install"), (False, "`pip install tensorrt`")])
 def test_a_missing_tensorrt_names_this_platforms_package(monkeypatch, jetson, cure):
-    monkeypatch.setattr(tensorrt_builder, "is_jetson", lambda: jetson)
-    monkeypatch.setattr(tensorrt_builder.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("runtime.machine.gpu.is_jetson", lambda: jetson)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendUnavailableError, match=cure):
         TensorRTBuilder("tensorrt", Options())
 
@@ -146,8 +153,8 @@ def test_type_stubs_alone_are_not_tensorrt(tmp_path):
     (tmp_path / "tensorrt" / "__init__.pyi").write_text("")
     code = (
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "from export.builders.tensorrt import _load_library\n"
-        "try:\n    _load_library('tensorrt')\nexcept ImportError as error:\n    print(error)\n"
+        "from runtime.engines.libraries import load\n"
+        "try:\n    load('tensorrt', '--target tensorrt')\nexcept ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("tensorrt is not installed"), done.stderr

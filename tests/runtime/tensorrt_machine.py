@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from fake_tensorrt import PLAN, FakeTensorRT
 import runtime.backends.tensorrt
 from export.builders.profiles import Size, profile, size_range
 from runtime.engines.cache import EngineCache, EngineKey
+from runtime.engines.fit import GpuScope, environment
 from runtime.machine.gpu import Gpu
 from runtime.package.reading import Package
 
 GPU = Gpu("NVIDIA Fake 1", "8.9", False, "12.8")
+HERE = GpuScope("device", GPU.name, (GPU.compute_capability,))
 OURS = ("open", "cuda", "backend", "engines", "job", "library", "runtime_cache")
 
 
@@ -41,7 +44,7 @@ def build_engines(
     max_size: Size | None = (128, 128),
     batch: int = 1,
     library: str = "99.1",
-    gpu: str = f"{GPU.name}, {GPU.compute_capability}",
+    gpu: GpuScope = HERE,
     flags: dict | None = None,
 ) -> None:
     package = Package.open(path)
@@ -51,7 +54,7 @@ def build_engines(
             stage.name,
             package.manifest.files[stage.file][0],
             target,
-            {"library": f"{target.replace('-', '_')} {library}", "gpu": gpu},
+            environment(target, library) | {"gpu": asdict(gpu)},
             profile(stage, span, batch),
             flags or {},
         )

@@ -8,14 +8,13 @@ openvino`` left the compiled models of this machine and version beside them. Mod
 from __future__ import annotations
 
 import io
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import bfloat16
-from ...engines.cache import Engine, EngineCache
-from ...engines.fit import WRITTEN, covered
+from ...engines.cache import BLOB, Engine
+from ...engines.fit import Machine, environment, photo_sizes, usable
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
 from ...names import LOOP, Precision
@@ -35,7 +34,7 @@ except ImportError as error:
         f"the backend openvino is not installed here ({error}); `pip install openvino`."
     ) from error
 
-CPU, TARGET, ENGINE = "CPU", "openvino", "engine.blob"
+CPU, TARGET = "CPU", "openvino"
 
 
 def open_backend(
@@ -65,7 +64,7 @@ class OpenVinoBackend(HostBackend):
         self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
         self._sized = [] if low_memory else sized
         stage_of = package.manifest.stage
-        if sizes := ", ".join(sorted({covered(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
+        if sizes := ", ".join(sorted({photo_sizes(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
             self.why = f"engines of {sizes} " + (
                 "left out: memory is promised" if low_memory else "run photos of that size"
             )
@@ -155,27 +154,19 @@ def cpu_config(computes: str, tensors: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def environment(core: ov.Core) -> dict[str, str]:
-    """What a compiled model depends on."""
-    return {
-        "library": f"openvino {ov.get_version()}",
-        "processor": f"{core.get_property(CPU, 'FULL_DEVICE_NAME')}: "
-        + " ".join(sorted(core.get_property(CPU, "OPTIMIZATION_CAPABILITIES"))),
-        "platform": f"{platform.system()} {platform.machine()}".lower(),
+def engine_environment(core: ov.Core, precision: Precision) -> dict[str, Any]:
+    """What a compiled model of a package in ``precision`` depends on: part of an engine's key."""
+    capabilities = " ".join(sorted(core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")))
+    return environment(TARGET, ov.get_version()) | {
+        "processor": f"{core.get_property(CPU, 'FULL_DEVICE_NAME')}: {capabilities}",
+        "computes": compute_precision(core, precision),
     }
 
 
 def _engines(package: Package, core: ov.Core) -> list[Engine]:
     """The compiled models of this package's graphs, this machine and this version."""
-    wanted: dict[str, object] = {"target": TARGET, "environment": environment(core)}
-    wanted["flags"] = {"precision": compute_precision(core, package.manifest.precision), "written": WRITTEN[TARGET]}
-    graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
-    return [
-        engine
-        for engine in EngineCache(package.path).entries()
-        if all(engine.key.get(name) == value for name, value in wanted.items())
-        and engine.key.get("graph_sha256") == graphs.get(str(engine.key.get("stage")))
-    ]
+    here = Machine({TARGET: ov.get_version()}, environment=engine_environment(core, package.manifest.precision))
+    return [engine for stage in package.manifest.stages for engine in usable(package, stage.name, TARGET, here)[0]]
 
 
 class _Models:
@@ -206,9 +197,7 @@ class _Models:
 
     def load(self, engine: Engine, name: str) -> ov.InferRequest:
         """Raises EngineError."""
-        if ENGINE not in engine.files:
-            raise EngineError(f"{engine.path}: not an engine of OpenVINO. {engine.rebuild}")
-        content = io.BytesIO(engine.read(ENGINE))
+        content = io.BytesIO(engine.read(BLOB))
         config = self._config(self._package.manifest.stage(name))
         try:
             return self._core.import_model(content, self._device, config).create_infer_request()

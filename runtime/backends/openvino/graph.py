@@ -1,5 +1,5 @@
 """A package's graph as OpenVINO computes it fastest on a CPU: the same function, written for it when it is loaded.
-What is changed here raises ``engine_fit.WRITTEN``.
+What is changed here raises ``REWRITE_VERSION`` (``engines/fit.py``).
 
 int8: onnxruntime runs a convolution in int8 only if its output is quantised too (``docs/int8.md``). OpenVINO adds bias
 and sums to the int32 result and rounds once; a quantised output that no convolution reads is one more pass over the

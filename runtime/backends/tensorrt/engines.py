@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import shlex
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...engines.cache import Engine, EngineCache
-from ...engines.fit import covered, misfit, photo_of
+from ...engines.cache import PLAN, Engine, build_command
+from ...engines.fit import Machine, needed, photo_of, photo_sizes
 from ...errors import EngineError, InputError
 from ...package.manifest import Stage
 from ...package.reading import Package
@@ -21,11 +19,9 @@ from .runtime_cache import RuntimeCache
 if TYPE_CHECKING:
     import tensorrt as trt
 
-PLAN = "engine.plan"
 Shapes = Mapping[str, tuple[int, ...]]
 _DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int32": "INT32"}
 _SMALLER = "Out of memory? Use a smaller photo or batch."
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,7 +63,10 @@ class Engines:
     def __init__(self, package: Package, library: Library) -> None:
         self._package, self._library = package, library
         self._runtime: trt.Runtime | None = library.trt.Runtime(library.log)
-        self._entries = {stage.name: self._usable(stage) for stage in package.manifest.stages}
+        machine = Machine({library.target: library.version}, library.gpu)
+        self._entries = {
+            stage.name: needed(package, stage.name, library.target, machine) for stage in package.manifest.stages
+        }
         self._loaded: dict[str, LoadedEngine] = {}
         self._contexts: weakref.WeakValueDictionary[Any, Context] = weakref.WeakValueDictionary()
         for stage in package.manifest.stages:  # a damaged engine is told now, not at the first photo
@@ -92,45 +91,18 @@ class Engines:
         self._loaded.clear()
         self._runtime = None
 
-    def _command(self, more: str = "") -> str:
-        words = f"python -m export.engine {shlex.quote(str(self._package.path))} --target {self._library.target}"
-        return f"`{words}{more}`"
-
-    def _usable(self, stage: Stage) -> list[Engine]:
-        """The stage's engines that fit this machine, newest first."""
-        usable, reasons = [], []
-        for entry in EngineCache(self._package.path).entries():
-            key = entry.key
-            if (key.get("stage"), key.get("target")) != (stage.name, self._library.target):
-                continue
-            reason = misfit(entry, self._package, self._library.gpu, {self._library.target: self._library.version})
-            if not reason and dict(key.get("flags") or {}).get("stripped"):
-                reason = "built with --stripped, and the runtime does not put weights in"
-            if not reason and (PLAN not in entry.files or not entry.intact):
-                reason = "its engine.json was changed after the build"
-            if reason:
-                reasons.append(f"{entry.path.name}: {reason}")
-            else:
-                usable.append(entry)
-        if not usable:
-            found = f" ({'; '.join(reasons[:3])})" if reasons else ""
-            raise EngineError(
-                f"{self._package.path}: no {self._library.target} engine of {stage.name} for this machine{found}; "
-                f"build it: {self._command()}."
-            )
-        return usable
-
     def _choose(self, stage: Stage, shapes: Shapes) -> Engine:
         """The engine that covers the shapes, of several the one with the smallest range: it is tuned most closely."""
         covering = [entry for entry in self._entries[stage.name] if _covers(entry, shapes)]
         if covering:
             return min(covering, key=_range)
         batch, width, height = photo_of(stage, shapes)
-        there = ", ".join(covered(stage, entry) for entry in self._entries[stage.name])
-        more = f" --max-size {width}x{height}" + (f" --batch {batch}" if batch > 1 else "")
+        there = ", ".join(photo_sizes(stage, entry) for entry in self._entries[stage.name])
+        command = f"{build_command(self._package.path, self._library.target)} --max-size {width}x{height}"
+        command += f" --batch {batch}" if batch > 1 else ""
         raise InputError(
             f"no {self._library.target} engine of {stage.name} takes a batch of {batch} photo(s) of {width}x{height} "
-            f"(padded); the engines here take {there}. Build one that does: {self._command(more)}."
+            f"(padded); the engines here take {there}. Build one that does: `{command}`."
         )
 
     def _load(self, stage: Stage, entry: Engine) -> LoadedEngine:

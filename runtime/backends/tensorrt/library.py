@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ...engines.libraries import load, module_name
 from ...errors import BackendUnavailableError, EngineError, OutOfMemoryError, out_of_memory
 from ...machine.gpu import Gpu, current_gpu, is_jetson
 
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _ERRORS_KEPT = 4
 _log = logging.getLogger(__name__)
 
@@ -24,17 +24,17 @@ class Library:
             raise BackendUnavailableError(f"the backend {target} needs an NVIDIA GPU: {_no_gpu()}")
         self.gpu: Gpu = gpu
         self.target = target
-        self.trt = _load(target)
+        self.trt: Any = load(target, f"the backend {target}")
         self.version = str(self.trt.__version__)
         self.rtx = target == "tensorrt-rtx"
-        self.log = _make_log(self.trt)
+        self.log = make_log(self.trt)
 
     def failure(self, what: str, cure: str) -> EngineError:
         """An error with the library's own last words, which are forgotten then. what: "could not ..."."""
         words = " | ".join(" ".join(line.split()) for line in self.log.errors)[-500:] or "it gave no reason"
         self.log.errors.clear()
         failure = OutOfMemoryError if out_of_memory(words) else EngineError
-        return failure(f"{MODULES[self.target]} {self.version} {what}: {words}. {cure}")
+        return failure(f"{module_name(self.target)} {self.version} {what}: {words}. {cure}")
 
 
 def _no_gpu() -> str:
@@ -49,30 +49,9 @@ def _no_gpu() -> str:
     )
 
 
-def _load(target: str) -> Any:
-    name = MODULES[target]
-    try:
-        library = importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"the backend {target} is not usable here ({' '.join(str(error).split())[:200]}); {_install(target)}"
-        ) from error
-    if not hasattr(library, "Runtime"):  # a namespace: type stubs alone are installed
-        raise BackendUnavailableError(f"the backend {target}: {name} is not installed; {_install(target)}")
-    return library
-
-
-def _install(target: str) -> str:
-    if target == "tensorrt" and is_jetson():
-        return (
-            "on a Jetson TensorRT comes from apt: `sudo apt install python3-libnvinfer-dev`, and the environment has "
-            "to see it: `python3 -m venv --system-site-packages`."
-        )
-    return f"`pip install {target}`."
-
-
-def _make_log(library: Any) -> Any:
-    """A logger of ``library`` that keeps the last errors and hands everything to ``logging``."""
+def make_log(library: Any) -> Any:
+    """A logger of ``library`` that hands everything to ``logging`` and keeps the last ``errors`` and, of a build, the
+    ``figures``: "Total Activation Memory" and the like -> bytes."""
 
     if TYPE_CHECKING:
         import tensorrt as trt
@@ -91,8 +70,11 @@ def _make_log(library: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.errors: deque[str] = deque(maxlen=_ERRORS_KEPT)
+            self.figures: dict[str, int] = {}
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            if match := re.search(r"(Total \w+ Memory): (\d+) bytes", msg):
+                self.figures.setdefault(match[1], int(match[2]))
             level = levels.get(severity)
             if level == logging.ERROR:
                 self.errors.append(msg)

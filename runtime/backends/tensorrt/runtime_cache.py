@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from ...machine.files import only_ours, write_file
 
 FILE = "runtime.cache"
 _LIMIT = 1 << 30
@@ -43,10 +43,7 @@ class RuntimeCache:
         try:
             with os.fdopen(os.open(self._path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
                 found = os.fstat(file.fileno())
-                ours = os.name != "posix" or (
-                    found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-                )
-                content = file.read(_LIMIT) if ours and stat.S_ISREG(found.st_mode) else b""
+                content = file.read(_LIMIT) if only_ours(found) and stat.S_ISREG(found.st_mode) else b""
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -64,15 +61,9 @@ class RuntimeCache:
         content = bytes(self.cache.serialize())
         if not content or content == self._on_disk:
             return
-        temporary = None
         try:
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{FILE}-", dir=self._path.parent)  # mode 0600
-            with os.fdopen(descriptor, "wb") as file:
+            with write_file(self._path, overwrite=True, mode=0o600) as file:
                 file.write(self._seal(content) + content)
-            os.replace(temporary, self._path)
             self._on_disk = content
         except OSError as error:
             _log.warning("%s: cannot be written (%s); kernels are compiled again.", self._path, error.strerror)
-            if temporary is not None:
-                with suppress(OSError):
-                    os.unlink(temporary)

@@ -21,7 +21,7 @@ from runtime.backends.ncnn import open_backend
 from runtime.machine.cores import is_x86
 from runtime.package.reading import Package
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def photo() -> np.ndarray:
@@ -30,7 +30,8 @@ def photo() -> np.ndarray:
 
 def test_ncnn_without_its_engines_names_the_command(tiny_package):
     with pytest.raises(
-        EngineError, match=r"no ncnn engine of hfrm0; build it: `python -m export.engine .* --target ncnn`"
+        EngineError,
+        match=r"no ncnn engine of hfrm0 for this machine; build it: `python -m export.engine .* --target ncnn`",
     ):
         Enhancer.open(tiny_package, backend="ncnn")
 
@@ -132,11 +133,12 @@ def test_options_that_ncnn_does_not_have_are_refused(tiny_package):
         "ncnn",
         "--batch",
         "2",
-        "--stripped",
+        "--workspace",
+        "64",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --batch, --stripped: not for --target ncnn")
+    assert done.stderr.startswith("error: --batch, --workspace: not for --target ncnn")
 
 
 @pytest.mark.parametrize("given", [None, "7"])

@@ -17,10 +17,10 @@ from runtime.backends.openvino import backend as openvino_
 from runtime.doctor import probes as doctor_checks
 from runtime.doctor.__main__ import check_engines
 from runtime.engines.cache import EngineCache
-from runtime.engines.fit import WRITTEN, misfit
+from runtime.engines.fit import REWRITE_VERSION, Machine, misfit
 from runtime.package.reading import Package
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +161,11 @@ def test_the_doctor_knows_them(compiled):
 
 
 def test_those_of_a_graph_that_was_written_otherwise_are_left_alone(compiled, compilations, tmp_path, monkeypatch):
-    monkeypatch.setitem(WRITTEN, "openvino", -1)
+    monkeypatch.setitem(REWRITE_VERSION, "openvino", -1)
     Enhancer.open(compiled, backend="openvino").close()
     assert len(compilations) == 5
     (reason,) = {
-        misfit(engine, Package.open(compiled), None, {"openvino": ov.get_version()})
+        misfit(engine, Package.open(compiled), Machine({"openvino": ov.get_version()}))
         for engine in EngineCache(compiled).entries()
     }
     assert reason == "another version of this project compiled it"

@@ -15,6 +15,7 @@ from tensorrt_machine import GPU, build_engines, forget_modules, photo
 
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.engines.cache import EngineCache, EngineKey
+from runtime.engines.fit import GpuScope
 from runtime.package.reading import Package
 
 
@@ -54,8 +55,11 @@ def test_the_engine_with_the_smallest_range_is_taken(machine, package):
     ("built", "reason"),
     [
         ({"library": "10.3.0"}, "built with tensorrt 10.3.0, installed is 99.1"),
-        ({"gpu": "NVIDIA Other, 9.0"}, "built for NVIDIA Other, 9.0; here is NVIDIA Fake 1, 8.9"),
-        ({"flags": {"stripped": True}}, "built with --stripped"),
+        (
+            {"gpu": GpuScope("device", "NVIDIA Other", ("9.0",))},
+            "built for NVIDIA Other, 9.0; here is NVIDIA Fake 1, 8.9",
+        ),
+        ({"flags": {"rewrite": 9}}, "another version of this project compiled it"),
         ({"target": "tensorrt-rtx"}, "for this machine; build it"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from runtime.doctor import __main__ as doctor
 from runtime.doctor import probes as doctor_checks
 from runtime.engines.cache import EngineCache, EngineKey
-from runtime.engines.fit import gpu_fits
+from runtime.engines.fit import GpuScope, environment
 from runtime.machine.gpu import Gpu
 from runtime.package.manifest import Manifest, Stage
 from runtime.package.reading import Package
@@ -188,20 +189,21 @@ def test_the_cuda_of_wheel_and_driver(wheel, driver, verdict):
 
 
 @pytest.mark.parametrize(
-    ("built_for", "fits"),
+    ("scope", "fits", "words"),
     [
-        ("NVIDIA GeForce RTX 4090, 8.9", True),
-        ("NVIDIA H100, 9.0", False),
-        ("every GPU that TensorRT-RTX supports", True),
-        ("Ampere or newer", True),
-        ("compute capability 8.9", True),
-        ("compute capability 9.0", False),
-        ("8.6 8.9", True),
-        ("8.6", False),
+        (GpuScope("device", RTX.name, ("8.9",)), True, "NVIDIA GeForce RTX 4090, 8.9"),
+        (GpuScope("device", "NVIDIA H100", ("9.0",)), False, "NVIDIA H100, 9.0"),
+        (GpuScope("device", "NVIDIA L4", ("8.9",)), False, "NVIDIA L4, 8.9"),
+        (GpuScope("every_rtx"), True, "every GPU that TensorRT-RTX supports"),
+        (GpuScope("ampere_plus"), True, "Ampere or newer"),
+        (GpuScope("compute_capability", compute_capabilities=("8.9",)), True, "compute capability 8.9"),
+        (GpuScope("compute_capability", compute_capabilities=("8.6", "9.0")), False, "compute capability 8.6 or 9.0"),
     ],
+    ids=str,
 )
-def test_which_gpu_an_engine_fits(built_for, fits):
-    assert gpu_fits(built_for, RTX) is fits
+def test_which_gpu_an_engine_fits(scope, fits, words):
+    assert scope.fits(RTX) is fits
+    assert str(scope) == words
 
 
 def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
@@ -212,31 +214,32 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     package = Package(path, Manifest("fp32", 1, 2, 1, 1, (0.0,), (1.0,), stages, {}, files, {}))
     assert [check.verdict for check in doctor.check_engines(package, RTX, versions)] == ["absent"]
 
-    def store(library: str, stage: str = "dwt", command: str = "", gpu: str = f"{RTX.name}, 8.9") -> Path:
+    def store(version: str, stage: str = "dwt", command: str = "", gpu: Gpu = RTX) -> Path:
         digest = package.manifest.files[package.manifest.stage(stage).file][0]
-        key = EngineKey(stage, digest, "tensorrt", {"library": library, "gpu": gpu}, {}, {})
+        scope = {"gpu": asdict(GpuScope("device", gpu.name, (gpu.compute_capability,)))}
+        key = EngineKey(stage, digest, "tensorrt", environment("tensorrt", version) | scope, {}, {})
         return EngineCache(path).store(key, {"engine.plan": b"x"}, {"command": command}).path
 
     command = "python -m export.engine package --target tensorrt --size 640x480"
-    store("tensorrt 10.3.0", command=command)
+    store("10.3.0", command=command)
     (stale,) = doctor.check_engines(package, RTX, versions)
     assert (stale.name, stale.verdict, stale.fix) == ("dwt tensorrt", "problem", command)
     assert "built with tensorrt 10.3.0, installed is 10.13.0" in stale.detail
 
-    store("tensorrt 10.13.0")  # the same engine built again: the old one is only left over
+    store("10.13.0")  # the same engine built again: the old one is only left over
     verdicts = {check.detail: check.verdict for check in doctor.check_engines(package, RTX, versions)}
     assert verdicts.pop("fits") == "ok"
     assert list(verdicts.values()) == ["absent"]
     assert "ok" not in {check.verdict for check in doctor.check_engines(package, None, versions)}
 
-    store("tensorrt 10.13.0", "idwt", "rm -rf ~; echo", gpu="NVIDIA H100, 9.0")
+    store("10.13.0", "idwt", "rm -rf ~; echo", gpu=Gpu("NVIDIA H100", "9.0", False, "13.0"))
     (other,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == "idwt tensorrt")
     assert "built for NVIDIA H100, 9.0; here is NVIDIA GeForce RTX 4090, 8.9" in other.detail
     assert other.fix == f"python -m export.engine {path} --target tensorrt"
 
     not_here = list(doctor.check_engines(package, RTX, {"tensorrt": ""}))
     assert {check.fix for check in not_here} == {"pip install tensorrt"}
-    damaged = store("tensorrt 10.13.0", "denoiser")
+    damaged = store("10.13.0", "denoiser")
     (damaged / "engine.json").write_text("{")
     (found,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == damaged.name)
     assert (found.verdict, found.fix) == ("problem", f"rm -r {damaged}")
@@ -259,7 +262,7 @@ def test_the_photos_that_an_engine_takes_are_named(tiny_package, tmp_path):
 
     def store(profile: dict) -> None:
         digest = package.manifest.files[stage.file][0]
-        key = EngineKey(stage.name, digest, "tensorrt", {"library": "tensorrt 10.13.0"}, profile, {})
+        key = EngineKey(stage.name, digest, "tensorrt", environment("tensorrt", "10.13.0"), profile, {})
         EngineCache(path).store(key, {"engine.plan": b"x"}, {})
 
     shapes = [[1, 9, 4, 8], [1, 9, 24, 48], [2, 9, 24, 48]]

@@ -1,0 +1,73 @@
+"""The engines' libraries, each under the name that pip knows: is it here, load it, and what to type if it is not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+from types import ModuleType
+
+from ..errors import BackendUnavailableError
+from ..machine import gpu
+
+_APT = "python3-libnvinfer-dev"
+
+
+def module_name(library: str) -> str:
+    """What is imported: ``tensorrt_rtx`` for ``tensorrt-rtx``."""
+    return library.replace("-", "_")
+
+
+def installed(library: str) -> bool:
+    """Whether the library can be found. It is not imported."""
+    try:
+        return importlib.util.find_spec(module_name(library)) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def install_line(library: str, *, again: bool = False) -> str:
+    """The line to type. again: over an installation that does not work."""
+    if library == "tensorrt" and gpu.is_jetson():
+        return f"sudo apt install {'--reinstall ' if again else ''}{_APT}"
+    return f"pip install {'--force-reinstall ' if again else ''}{library}"
+
+
+def advice(library: str, *, again: bool = False) -> str:
+    """``install_line`` as a sentence of an error, with what else this machine needs."""
+    line = f"`{install_line(library, again=again)}`"
+    if library == "tensorrt" and gpu.is_jetson():
+        return (
+            f"On a Jetson it comes from apt: {line}, and the environment has to see it: "
+            "`python3 -m venv --system-site-packages`."
+        )
+    if library in ("tensorrt", "tensorrt-rtx") and platform.system() not in ("Linux", "Windows"):
+        return f"There is no {library} for {platform.system()}; use Linux or Windows."
+    return f"{line}."
+
+
+def load(library: str, user: str) -> ModuleType:
+    """The module. user: who needs it, such as "the backend ncnn". Raises BackendUnavailableError."""
+    try:
+        module = importlib.import_module(module_name(library))
+    except (ImportError, OSError) as error:
+        raise unavailable(library, user, error) from error
+    if library in ("tensorrt", "tensorrt-rtx") and not hasattr(module, "Runtime"):  # a folder of type stubs alone
+        raise unavailable(library, user)
+    return module
+
+
+def unavailable(library: str, user: str, error: Exception | None = None) -> BackendUnavailableError:
+    """What to raise where importing the library ended with ``error``; None: it is not installed."""
+    name = module_name(library)
+    if error is None or (isinstance(error, ModuleNotFoundError) and error.name == name):
+        return BackendUnavailableError(f"{name} is not installed, which {user} needs. {advice(library)}")
+    reason = " ".join(str(error).split())[:200]
+    return BackendUnavailableError(
+        f"{name}, which {user} needs, is installed and does not load ({reason}). {advice(library, again=True)}"
+    )
+
+
+def is_server_build(library: str, file: object) -> bool:
+    """Whether this is pip's TensorRT for Arm servers on a Jetson, whose own comes from apt. file: the module's."""
+    return library == "tensorrt" and gpu.is_jetson() and "dist-packages" not in str(file)
