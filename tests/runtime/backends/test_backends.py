@@ -11,7 +11,7 @@ import pytest
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.running import auto as auto_
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 CPU_BACKENDS = ("onnxruntime", "openvino", "ncnn")
 ENGINES = pytest.mark.parametrize("backend", CPU_BACKENDS)
 

@@ -17,7 +17,7 @@ from runtime.image import to_tensor
 from runtime.planning import strips as strips_module
 from runtime.planning.request import Plan
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 ENGINES = pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
 
 
