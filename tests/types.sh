@@ -10,9 +10,9 @@ $python -m venv build/pyright
 build/pyright/bin/pip install -q basedpyright==1.40.2
 cat >build/pyrightconfig.json <<JSON
 {
-  "include": ["../export/engine.py", "../export/builders/tensorrt.py", "../export/builders/profiles.py", "../runtime/engines/cache.py",
-              "../runtime/machine/gpu.py", "../runtime/engines/fit.py", "../runtime/doctor/tensorrt.py", "../runtime/backends/base.py",
-              "../runtime/backends/tensorrt/cuda.py", "../runtime/backends/tensorrt/open.py", "../runtime/backends/tensorrt_rtx_.py",
+  "include": ["../export/engine.py", "../export/builders/tensorrt.py", "../export/builders/profiles.py", "../export/builders/base.py",
+              "../runtime/engines/cache.py", "../runtime/engines/fit.py", "../runtime/engines/libraries.py", "../runtime/machine/gpu.py", "../runtime/doctor/tensorrt.py", "../runtime/backends/base.py",
+              "../runtime/backends/tensorrt/cuda.py", "../runtime/backends/tensorrt/open.py",
               "../runtime/backends/tensorrt/backend.py", "../runtime/backends/tensorrt/engines.py", "../runtime/backends/tensorrt/job.py",
               "../runtime/backends/tensorrt/library.py", "../runtime/backends/tensorrt/runtime_cache.py"],
   "extraPaths": ["stubs", ".."], "typeCheckingMode": "standard", "reportMissingImports": "none",

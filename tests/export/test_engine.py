@@ -330,6 +330,14 @@ def test_a_long_build_is_never_silent(monkeypatch, capsys):
         in_thread(lambda: (_ for _ in ()).throw(EngineError("no")))
 
 
+def test_a_bug_of_ours_is_no_mistake_of_the_user():
+    from export.engine import in_thread
+
+    with pytest.raises(EngineError, match=r"KeyError\('x'\).*a bug of ours: report it") as error:
+        in_thread(lambda: {}["x"])
+    assert isinstance(error.value.__cause__, KeyError)
+
+
 def test_no_torch_is_imported(package):
     code = (
         "import sys\nclass Block:\n"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +18,13 @@ import pytest
 from export.builders import tensorrt as tensorrt_builder
 from export.builders.profiles import SizeRange, profile, size_range
 from export.builders.tensorrt import Options, TensorRTBuilder
+from export.engine import main
 from export.passes.cpu_forms import restore
 from export.passes.group_norm import rewrite_group_norm
-from runtime.errors import BackendUnavailableError, InputError
+from runtime.errors import BackendUnavailableError, InputError, PackageError
 from runtime.machine.gpu import Gpu, current_gpu
 from runtime.names import Target
+from runtime.package.manifest import MANIFEST
 from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
@@ -191,3 +196,26 @@ def test_group_norm_rewritten_for_old_parsers_computes_the_same(tiny_package, ha
     results = [ort.InferenceSession(graph).run(None, inputs) for graph in (original, rewritten)]
     for before, after in zip(*results, strict=True):
         np.testing.assert_allclose(after, before, atol=1e-5 if precision == "fp32" else 5e-3)
+
+
+def test_a_graph_with_weights_outside_is_refused_before_openvino_sees_it(tiny_package, tmp_path, monkeypatch):
+    """Its hash is right: the manifest is the stranger's too."""
+    pytest.importorskip("openvino")
+    from runtime.backends.openvino import graph as openvino_graph
+
+    package = shutil.copytree(tiny_package, tmp_path / "package")
+    model = onnx.load(package / "dwt.onnx")
+    outside = model.graph.initializer.add(name="outside", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="/etc/passwd")
+    content = model.SerializeToString()
+    (package / "dwt.onnx").write_bytes(content)
+    manifest = json.loads((package / MANIFEST).read_text())
+    manifest["files"]["dwt.onnx"] = {"sha256": sha256(content).hexdigest(), "bytes": len(content)}
+    (package / MANIFEST).write_text(json.dumps(manifest))
+    seen = []
+    monkeypatch.setattr(openvino_graph, "read_model", lambda *arguments: seen.append(arguments))
+    with pytest.raises(PackageError, match=r"dwt\.onnx: it refers to weights in another file"):
+        main([str(package), "--target", "openvino"])
+    assert not seen
+    assert not list(package.glob("engines/*/engine.json"))
