@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from .builders.base import Builder
     from .builders.profiles import SizeRange
 
-ANY_SIZE = ("ncnn", "openvino")  # one engine takes every photo size, if no size is named
-TENSORRT_ONLY = ("batch", "workspace", "optimization_level", "hardware_compatibility", "compute_capability")
+TENSORRT = ("tensorrt", "tensorrt-rtx")
+TAKEN_BY = {
+    "batch": TENSORRT,
+    "workspace": TENSORRT,
+    "optimization_level": TENSORRT,
+    "hardware_compatibility": ("tensorrt",),
+    "compute_capability": ("tensorrt-rtx",),
+}
 T = TypeVar("T")
 
 
-def make_parser() -> Parser:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked: one that the target has not is an error, not ignored. (``--size`` and ``--max-size`` say
+    nothing to ncnn, whose engines take every size.)"""
     parser = Parser(
         prog="python -m export.engine",
         description="Build the engines of a package for this machine; what is built already is kept.",
@@ -65,14 +73,15 @@ def make_parser() -> Parser:
         help="TensorRT-RTX: build for these GPUs (default: all it supports)",
     )
     parser.add_argument("--rebuild", action="store_true", help="build even what is there already")
-    return parser
-
-
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = make_parser()
     args = parser.parse_args(argv)
     if args.batch < 1 or (args.workspace is not None and args.workspace < 1):
         parser.error("--batch and --workspace are numbers from 1 up")
+    given = [name for name in TAKEN_BY if getattr(args, name) != parser.get_default(name)]
+    unused = [f"--{name.replace('_', '-')}" for name in given if args.target not in TAKEN_BY[name]]
+    if unused:
+        parser.error(
+            f"{', '.join(unused)}: not for --target {args.target}, whose engines have no such option. Leave it out"
+        )
     return args
 
 
@@ -141,7 +150,7 @@ def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange |
 
     max_size = photo_size(args.max_size) if args.max_size else None
     sizes = [photo_size(size) for size in args.size]
-    if args.target not in ANY_SIZE:
+    if args.target in TENSORRT:
         return [size_range(sizes, max_size, pad_multiple)]
     if args.target == "openvino" and max_size:
         raise InputError(
@@ -154,12 +163,8 @@ def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange |
 
 
 def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
-    """The builder of the target, with its options checked: one that the target has not is an error, not ignored.
-    (``--size`` and ``--max-size`` say nothing to ncnn, whose engines take every size.)
-
-    Raises BackendUnavailableError or InputError.
-    """
-    if args.target not in ANY_SIZE:
+    """The builder of the target. Raises BackendUnavailableError or InputError."""
+    if args.target in TENSORRT:
         from .builders.tensorrt import Options, TensorRTBuilder
 
         options = Options(
@@ -169,12 +174,6 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
             compute_capabilities=tuple(args.compute_capability),
         )
         return TensorRTBuilder(args.target, options)
-    default = make_parser().get_default
-    unused = [f"--{name.replace('_', '-')}" for name in TENSORRT_ONLY if getattr(args, name) != default(name)]
-    if unused:
-        raise InputError(
-            f"{', '.join(unused)}: not for --target {args.target}, whose engines have no such option; leave it out."
-        )
     if args.target == "openvino":
         from .builders.openvino import OpenVinoBuilder
 

@@ -149,10 +149,7 @@ class TensorRTBuilder:
         else:
             trt = self._trt
         options = self.options
-        arguments: dict[str, Any] = {
-            "profiles": [shapes],
-            "builder_optimization_level": options.optimization_level,
-        }
+        arguments = {"profiles": [shapes], "builder_optimization_level": options.optimization_level}
         if options.workspace_mib is not None:
             arguments["memory_pool_limits"] = {trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20}
         if options.hardware_compatibility != "none":
@@ -171,8 +168,6 @@ class TensorRTBuilder:
                 "TensorRT builds on the GPU that it builds for, and none is visible here (nvidia-smi?). "
                 "`--target tensorrt-rtx` builds without one."
             )
-        if self.options.compute_capabilities:
-            raise InputError("--compute-capability is TensorRT-RTX's: TensorRT builds for this machine's GPU.")
 
     def _check_rtx(self) -> None:
         options, gpu, supported = self.options, self._gpu, rtx_capabilities(self._trt)
@@ -187,10 +182,6 @@ class TensorRTBuilder:
                 f"TensorRT-RTX {self._trt.__version__} does not support this machine's {gpu.name} (compute capability "
                 f"{gpu.compute_capability}; it supports {', '.join(supported)}). Use `--target tensorrt`, or "
                 "`--compute-capability 8.9` to build for another machine."
-            )
-        if options.hardware_compatibility != "none":
-            raise InputError(
-                "--hardware-compatibility is TensorRT's: a TensorRT-RTX engine runs on every RTX GPU. Leave it out."
             )
 
 

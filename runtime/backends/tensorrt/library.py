@@ -58,13 +58,7 @@ def make_log(library: Any) -> Any:
     else:
         trt = library
 
-    severity = trt.ILogger.Severity
-    levels = {
-        severity.INTERNAL_ERROR: logging.ERROR,
-        severity.ERROR: logging.ERROR,
-        severity.WARNING: logging.INFO,  # of those a healthy engine gives several
-        severity.INFO: logging.DEBUG,
-    }
+    kinds = trt.ILogger.Severity
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -73,13 +67,13 @@ def make_log(library: Any) -> Any:
             self.figures: dict[str, int] = {}
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            if match := re.search(r"(Total \w+ Memory): (\d+) bytes", msg):
+            if severity == kinds.VERBOSE:
+                return
+            if severity in (kinds.INTERNAL_ERROR, kinds.ERROR):
+                self.errors.append(msg)  # it comes back as an exception
+            elif match := re.search(r"(Total \w+ Memory): (\d+) bytes", msg):
                 self.figures.setdefault(match[1], int(match[2]))
-            level = levels.get(severity)
-            if level == logging.ERROR:
-                self.errors.append(msg)
-                level = logging.DEBUG  # it comes back as an exception
-            if level is not None:
-                _log.log(level, "%s", msg)
+            # of warnings a healthy engine gives several
+            _log.log(logging.INFO if severity == kinds.WARNING else logging.DEBUG, "%s", msg)
 
     return Log()
