@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runtime.machine import files
 from runtime.machine.files import only_ours, write_file, write_folder
 
 
@@ -129,10 +131,20 @@ def test_a_folder_comes_back_when_the_second_rename_fails(
         if second:
             raise error
 
+    monkeypatch.setattr(files, "_swap", lambda one, other: False)
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(type(error)):
         put_folder(tmp_path / "folder", "new", overwrite=True)
     assert (tmp_path / "folder/new").read_text() == ("new" if done else "old")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_a_folder_is_never_away_while_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_folder(tmp_path / "folder", "old", overwrite=False)
+    monkeypatch.setattr(os, "rename", None)
+    put_folder(tmp_path / "folder", "new", overwrite=True)
+    assert (tmp_path / "folder/new").read_text() == "new"
     assert os.listdir(tmp_path) == ["folder"]
 
 
