@@ -161,18 +161,18 @@ def test_ncnn_is_told_how_long_to_spin_and_nothing_else_is(given):
 
 
 @pytest.mark.parametrize(
-    ("machine", "layers", "fused"),
-    [("AMD64", {"SDPA"}, True), ("aarch64", {"SDPA"}, False), ("x86_64", {"MatMul", "Softmax"}, False)],
+    ("x86", "layers", "fused"),
+    [(True, {"SDPA"}, True), (False, {"SDPA"}, False), (True, {"MatMul", "Softmax"}, False)],
 )
-def test_all_scores_are_counted_where_ncnn_holds_them(ready_package, monkeypatch, machine, layers, fused):
-    """On Arm, and with an engine of an earlier version."""
+def test_all_scores_are_counted_where_ncnn_holds_them(ready_package, monkeypatch, x86, layers, fused):
+    """On Arm, and where attention was not made into ncnn's layer."""
 
     class Net:
         def __init__(self, *_):
             self.layers = layers
 
     monkeypatch.setattr("runtime.backends.ncnn._Net", Net)
-    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("runtime.backends.ncnn.is_x86", lambda: x86)
     traits = open_backend("ncnn", Package.open(ready_package), None).traits
     assert (traits.live_plain == 0) is fused
 
