@@ -15,7 +15,7 @@ import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked!r}:
-            raise ImportError(f"{{name}} is blocked by this test")
+            raise ModuleNotFoundError(f"{{name}} is blocked by this test", name=name)
 sys.meta_path.insert(0, Block())
 """
 

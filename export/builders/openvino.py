@@ -12,7 +12,7 @@ from runtime.backends.openvino import backend as openvino_
 from runtime.backends.openvino import graph as openvino_graph
 from runtime.engines.cache import BLOB
 from runtime.engines.fit import REWRITE_VERSION
-from runtime.errors import EngineError
+from runtime.errors import EngineError, one_line
 from runtime.names import Precision, Target
 
 
@@ -42,8 +42,7 @@ class OpenVinoBuilder:
             compiled = self._core.compile_model(model, openvino_.CPU, config)
             compiled.export_model(content)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise EngineError(f"openvino could not compile the graph: {reason}. Update openvino.") from error
+            raise EngineError(f"openvino could not compile the graph: {one_line(error)}. Update openvino.") from error
         engine = content.getvalue()
         seconds = round(time.perf_counter() - started, 2)
         return {BLOB: engine}, {"build_seconds": seconds, "engine_bytes": len(engine)}

@@ -20,7 +20,7 @@ from runtime.backends.tensorrt.library import make_log
 from runtime.engines.cache import PLAN
 from runtime.engines.fit import GpuScope, environment
 from runtime.engines.libraries import advice, is_server_build, load
-from runtime.errors import BackendUnavailableError, EngineError, InputError
+from runtime.errors import BackendUnavailableError, EngineError, InputError, one_line
 from runtime.machine.gpu import current_gpu
 from runtime.names import Target
 
@@ -51,7 +51,7 @@ class TensorRTBuilder:
     def __init__(self, target: Target, options: Options) -> None:
         self.target = target
         self.options = options
-        self.flags = asdict(options)
+        self.flags: Mapping[str, Any] = asdict(options)
         self._rtx = target == "tensorrt-rtx"
         if self._rtx:
             os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"  # read when Polygraphy is imported
@@ -130,7 +130,7 @@ class TensorRTBuilder:
             network = NetworkFromOnnxBytes(graph, strongly_typed=strongly_typed)
             plan = bytes(EngineBytesFromNetwork(network, config, save_timing_cache=cache)())
         except PolygraphyException as error:
-            reason = " ".join(" ".join([*log.errors][-3:] or [str(error)]).split())[:600]
+            reason = one_line(" ".join([*log.errors][-3:] or [str(error)]), 600)
             raise EngineError(
                 f"{self.environment['library']} could not build the engine: {reason}. Try a smaller --max-size, more "
                 "--workspace, or the versions of docs/engines.md."
@@ -149,7 +149,7 @@ class TensorRTBuilder:
         else:
             trt = self._trt
         options = self.options
-        arguments = {"profiles": [shapes], "builder_optimization_level": options.optimization_level}
+        arguments: dict[str, Any] = {"profiles": [shapes], "builder_optimization_level": options.optimization_level}
         if options.workspace_mib is not None:
             arguments["memory_pool_limits"] = {trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20}
         if options.hardware_compatibility != "none":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..engines.cache import PARAM, SHIFTS, WEIGHTS, Engine
 from ..engines.fit import Machine, needed
+from ..engines.libraries import unavailable
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..machine.cores import default_environment, is_x86, usable_cores
 from ..names import Precision
@@ -34,7 +35,7 @@ try:
     with default_environment(*_SPIN):
         import ncnn
 except ImportError as error:
-    raise BackendUnavailableError(f"the backend ncnn is not installed here ({error}); `pip install ncnn`.") from error
+    raise unavailable("ncnn", "the backend ncnn", error) from error
 
 Array = NDArray[Any]
 

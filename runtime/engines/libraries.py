@@ -7,7 +7,7 @@ import importlib.util
 import platform
 from types import ModuleType
 
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, one_line
 from ..machine import gpu
 
 _APT = "python3-libnvinfer-dev"
@@ -62,10 +62,8 @@ def unavailable(library: str, user: str, error: Exception | None = None) -> Back
     name = module_name(library)
     if error is None or (isinstance(error, ModuleNotFoundError) and error.name == name):
         return BackendUnavailableError(f"{name} is not installed, which {user} needs. {advice(library)}")
-    reason = " ".join(str(error).split())[:200]
-    return BackendUnavailableError(
-        f"{name}, which {user} needs, is installed and does not load ({reason}). {advice(library, again=True)}"
-    )
+    reason, cure = one_line(error, 200), advice(library, again=True)
+    return BackendUnavailableError(f"{name}, which {user} needs, is installed and does not load ({reason}). {cure}")
 
 
 def is_server_build(library: str, file: object) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engines.libraries import unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
 from ...names import LOOP
@@ -28,9 +29,7 @@ try:
 
     from .capture import CAPTURES, Dimensions, FixedSessions
 except ImportError as error:
-    raise BackendUnavailableError(
-        f"the backend onnxruntime is not installed here ({error}); `pip install onnxruntime`."
-    ) from error
+    raise unavailable("onnxruntime", "the backend onnxruntime", error) from error
 
 _log = logging.getLogger(__name__)
 _CPU = "CPUExecutionProvider"

@@ -15,6 +15,7 @@ from typing import Any
 from ... import bfloat16
 from ...engines.cache import BLOB, Engine
 from ...engines.fit import Machine, environment, photo_sizes, usable
+from ...engines.libraries import unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
 from ...names import LOOP, Precision
@@ -30,9 +31,7 @@ try:
 
     from .graph import read_model
 except ImportError as error:
-    raise BackendUnavailableError(
-        f"the backend openvino is not installed here ({error}); `pip install openvino`."
-    ) from error
+    raise unavailable("openvino", "the backend openvino", error) from error
 
 CPU, TARGET = "CPU", "openvino"
 
