@@ -11,7 +11,7 @@ build/pyright/bin/pip install -q basedpyright==1.40.2
 cat >build/pyrightconfig.json <<JSON
 {
   "include": ["../export/engine.py", "../export/builders/tensorrt.py", "../export/builders/profiles.py", "../export/builders/base.py",
-              "../runtime/engines/cache.py", "../runtime/engines/fit.py", "../runtime/engines/libraries.py", "../runtime/machine/gpu.py", "../runtime/doctor/tensorrt.py", "../runtime/backends/base.py",
+              "../runtime/engines/cache.py", "../runtime/engines/fit.py", "../runtime/engines/libraries.py", "../runtime/machine/gpu.py", "../runtime/doctor/probes.py", "../runtime/backends/base.py",
               "../runtime/backends/tensorrt/cuda.py", "../runtime/backends/tensorrt/open.py",
               "../runtime/backends/tensorrt/backend.py", "../runtime/backends/tensorrt/engines.py", "../runtime/backends/tensorrt/job.py",
               "../runtime/backends/tensorrt/library.py", "../runtime/backends/tensorrt/runtime_cache.py"],

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..errors import DiffLLError, InputError
+from ..names import BACKENDS, KINDS
 
 SOME_FAILED = 1
 USER_ERROR = 2
@@ -25,6 +26,34 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         fail(f"{message} (see `{self.prog} --help`)")
         raise SystemExit(USER_ERROR)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """How a photo is run: what ``python -m runtime`` does and ``python -m runtime.plan`` tells beforehand."""
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="onnxruntime",
+        metavar="NAME",
+        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
+    )
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)",
+    )
+    parser.add_argument(
+        "--plan",
+        choices=KINDS,
+        metavar="NAME",
+        help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
+    )
 
 
 def fail(message: object) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError, InputError
-from ..names import BACKENDS, KINDS, SAMPLERS
-from .command import ROOT, SOME_FAILED, Parser, error_line
+from ..names import SAMPLERS
+from .command import ROOT, SOME_FAILED, Parser, add_run_options, error_line
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="OUT",
         help="a file for one photo (its suffix says the format), a folder for several (names and formats are kept)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="onnxruntime",
-        metavar="NAME",
-        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
-    )
+    add_run_options(parser)
     parser.add_argument(
         "--provider",
         action="append",
@@ -43,26 +37,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)",
     )
     parser.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
-    )
-    parser.add_argument(
         "--sampler", choices=SAMPLERS, default="ddim", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: ddim)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
-    parser.add_argument(
-        "--max-memory",
-        metavar="SIZE",
-        help="the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)",
-    )
-    parser.add_argument(
-        "--plan",
-        choices=KINDS,
-        metavar="NAME",
-        help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace photos that are already there")
     parser.add_argument("--before-after", action="store_true", help="write the dark and the bright photo side by side")
     parser.add_argument("--self-test", action="store_true", help="run the package's golden sample on this machine")

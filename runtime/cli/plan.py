@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError
-from ..names import BACKENDS, KINDS
-from .command import ROOT, Parser, photo_size
+from .command import ROOT, Parser, add_run_options, photo_size
 
 if TYPE_CHECKING:
     from ..planning.request import Plan
@@ -23,20 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
     parser.add_argument("size", metavar="WxH", help="of the photo, in pixels")
-    parser.add_argument(
-        "--max-memory", metavar="SIZE", help="such as 2GiB or 512MiB (default: what is free, less a margin)"
-    )
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="onnxruntime",
-        metavar="NAME",
-        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: 10)")
-    parser.add_argument(
-        "--plan", choices=KINDS, metavar="NAME", help=f"{', '.join(KINDS)}; default: as memory asks for"
-    )
+    add_run_options(parser)
     return parser.parse_args(argv)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
 import threading
 import time
@@ -83,17 +83,12 @@ class Progress:
     def _show(self, text: str, *, last: bool = False) -> None:
         with self._lock:
             if self._terminal:
-                shown = f"{text}\n" if last else text[: self._columns() - 1]  # a wrapped line cannot be rewritten
+                width = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
+                shown = f"{text}\n" if last else text[:width]
                 self._stream.write(f"\r\x1b[2K{shown}")
             elif text:
                 self._stream.write(f"{text}\n")
             self._stream.flush()
-
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except OSError:
-            return 80
 
 
 class _Count:

@@ -67,37 +67,31 @@ def memory_mib() -> int | None:
 def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
     """What a process may still take without swapping: the machine's, or what the container's limit (cgroup v2)
     leaves; None where it is not told."""
-    available = _kibibytes(meminfo, "MemAvailable")
+    available = _number(meminfo, r"^MemAvailable:\s*(\d+) kB")
     if available is None:
         return None
     free = available << 10
     with suppress(OSError, ValueError):  # no cgroup v2, or "max": no limit
         limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, limit - used + _page_cache(cgroup / "memory.stat"))
+        # files that were read are kept, and count as used, until somebody needs the memory
+        reclaimable = _number(cgroup / "memory.stat", r"^inactive_file (\d+)$") or 0
+        free = min(free, limit - used + reclaimable)
     return max(free, 0)
 
 
 def resident_bytes(status: Path = Path("/proc/self/status")) -> int | None:
     """What this process holds in memory now; None where it is not told."""
-    resident = _kibibytes(status, "VmRSS")
+    resident = _number(status, r"^VmRSS:\s*(\d+) kB")
     return None if resident is None else resident << 10
 
 
-def _page_cache(stat: Path) -> int:
-    """Bytes of files that a container only keeps in case they are read again: the kernel counts them as used and
-    gives them up before anybody runs out of memory."""
-    with suppress(OSError):
-        match = re.search(r"^inactive_file (\d+)$", stat.read_text(), re.MULTILINE)
-        return int(match[1]) if match else 0
-    return 0
-
-
-def _kibibytes(path: Path, name: str) -> int | None:
-    """``name``'s value in a table of the kernel's; None where it is not told."""
-    with suppress(OSError):
-        match = re.search(rf"^{name}:\s*(\d+) kB", path.read_text(), re.MULTILINE)
-        return int(match[1]) if match else None
-    return None
+def _number(path: Path, pattern: str) -> int | None:
+    """The number that ``pattern`` finds in a table of the kernel's; None where it is not told."""
+    try:
+        match = re.search(pattern, path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(match[1]) if match else None
 
 
 def nvidia_devices() -> bool:

@@ -14,8 +14,7 @@ import pytest
 
 from runtime import EngineError, Enhancer
 from runtime.backends.openvino import backend as openvino_
-from runtime.doctor import probes as doctor_checks
-from runtime.doctor.__main__ import check_engines
+from runtime.doctor import checks
 from runtime.engines.cache import EngineCache
 from runtime.engines.fit import REWRITE_VERSION, Machine, misfit
 from runtime.package.reading import Package
@@ -153,11 +152,17 @@ def test_photos_stay_in_float32_beside_bfloat16():
     assert found == {"fp32": "f32", "fp16": "f32", "int8": half, "bf16": half}
 
 
-def test_the_doctor_knows_them(compiled):
-    openvino = doctor_checks.check_openvino()
-    found = list(check_engines(Package.open(compiled), None, {"openvino": openvino.version}))
+def test_the_doctor_knows_them(compiled, monkeypatch):
+    (openvino,) = checks.check_backend("openvino", None, {})
+    versions = {"openvino": openvino.version}
+    found = list(checks.check_engines(Package.open(compiled), None, versions))
     assert len(found) == 5
     assert {(one.verdict, one.detail) for one in found} == {("ok", "fits")}, found
+    here = checks.run_probe("openvino_environment", "fp32")
+    monkeypatch.setattr(checks, "run_probe", lambda *_: here | {"processor": "another"})
+    found = list(checks.check_engines(Package.open(compiled), None, versions))
+    assert {one.verdict for one in found} == {"problem"}  # as the backend, which compiles the graphs then
+    assert all("built for the processor" in one.detail for one in found)
 
 
 def test_those_of_a_graph_that_was_written_otherwise_are_left_alone(compiled, compilations, tmp_path, monkeypatch):

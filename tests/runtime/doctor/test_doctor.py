@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from runtime.doctor import __main__ as doctor
-from runtime.doctor import probes as doctor_checks
+from runtime.doctor import checks, child, probes
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.fit import GpuScope, environment
 from runtime.machine.gpu import Gpu
@@ -48,7 +48,7 @@ class InferenceSession:
 
 @pytest.fixture
 def no_backends(monkeypatch):
-    monkeypatch.setattr(doctor_checks, "check_backends", lambda gpu, wheels: [])
+    monkeypatch.setattr(checks, "check_backends", lambda gpu, libraries: [])
 
 
 def by_name(report) -> dict[str, dict]:
@@ -94,27 +94,27 @@ def test_the_graph_is_what_its_comment_says():
         "g",
         [tensor("x", [1, 2, 8, 8])],
         [tensor("y", [1, 1, 8, 8])],
-        [numpy_helper.from_array(doctor_checks.conv_weights(), "w")],
+        [numpy_helper.from_array(probes.conv_weights(), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    kept = onnx.load_from_string(doctor_checks.CONV_GRAPH)
+    kept = onnx.load_from_string(probes.CONV_GRAPH)
     onnx.checker.check_model(kept, full_check=True)
     assert kept == model
-    output = ReferenceEvaluator(kept).run(None, {"x": doctor_checks.conv_input()})[0]
-    np.testing.assert_allclose(doctor_checks.conv_expected(), output, atol=1e-6)
+    output = ReferenceEvaluator(kept).run(None, {"x": probes.conv_input()})[0]
+    np.testing.assert_allclose(probes.conv_expected(), output, atol=1e-6)
 
 
 def test_providers_that_crash_hang_fall_back_or_compute_wrong(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text(FAKE_ONNXRUNTIME)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(doctor_checks, "TIMEOUT_S", 2.0)
-    checks = list(doctor_checks.check_onnxruntime(None, {"onnxruntime": "1.30.0"}))
-    assert [check.verdict for check in checks] == ["problem"] * 4
-    assert [check.version for check in checks] == ["1.30.0"] * 4
-    assert all("pip install" in check.fix for check in checks)
-    crash, hang, falls, wrong = (check.detail for check in checks)
+    monkeypatch.setattr(child, "TIMEOUT_S", 3.0)
+    found = list(checks.check_backend("onnxruntime", None, {"onnxruntime": "1.30.0"}))
+    assert [check.verdict for check in found] == ["problem"] * 4
+    assert [check.version for check in found] == ["1.30.0"] * 4
+    assert {check.fix for check in found} == {"pip install --force-reinstall onnxruntime==1.30.0"}
+    crash, hang, falls, wrong = (check.detail for check in found)
     assert "crashes the process (SIGABRT)" in crash
-    assert "hangs: no answer in 2 s" in hang
+    assert "hangs: no answer in 3 s" in hang
     assert "falls back to CPUExecutionProvider (libcublasLt.so.13 is not found)" in falls
     assert "wrong result" in wrong
 
@@ -122,31 +122,28 @@ def test_providers_that_crash_hang_fall_back_or_compute_wrong(tmp_path, monkeypa
 def test_a_broken_library_is_a_problem_and_a_missing_one_is_not(tmp_path, monkeypatch):
     (tmp_path / "openvino.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    check = doctor_checks.check_openvino()
+    (check,) = checks.check_backend("openvino", None, {})
     assert (check.verdict, check.fix) == ("problem", "pip install --force-reinstall openvino")
     assert "libtbb.so.12" in check.detail
-    monkeypatch.setattr(doctor_checks, "installed", lambda module: False)
-    (check,) = doctor_checks.check_ncnn()
+    monkeypatch.setattr(checks, "installed", lambda library: False)
+    (check,) = checks.check_backend("ncnn", None, {})
     assert (check.verdict, check.detail, check.fix) == ("absent", "not installed", "pip install ncnn")
 
 
 def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeypatch):
     pytest.importorskip("ncnn")
-    check, *others = doctor_checks.check_ncnn()
+    check, *others = checks.check_backend("ncnn", None, {})
     assert (check.name, check.verdict) == ("ncnn", "ok")
     assert "ran the test graph (at most 0 off)" in check.detail
     assert all(other.name.startswith("ncnn vulkan") and other.verdict in ("ok", "absent") for other in others)
-    answers = {(): {"version": "1", "worst": 0.0}, ("0",): {"version": "1", "worst": 0.0, "name": "Mali"}}
-
-    def probe(kind, *arguments):
-        if kind == "vulkan":
-            return {"devices": 2}
-        if arguments not in answers:
-            raise doctor_checks.ProbeError("crashes the process (SIGSEGV)")
-        return answers[arguments]
-
-    monkeypatch.setattr(doctor_checks, "run_probe", probe)
-    assert [(one.name, one.verdict) for one in doctor_checks.check_ncnn()] == [
+    answers = {
+        ("ncnn",): {"version": "1", "ran": "ran the test graph"},
+        ("vulkan",): {"devices": 2},
+        ("ncnn", "0"): {"version": "1", "ran": "ran the test graph on Mali"},
+        ("ncnn", "1"): {"error": "crashes the process (SIGSEGV)"},
+    }
+    monkeypatch.setattr(checks, "run_probe", lambda *words: answers[words])
+    assert [(one.name, one.verdict) for one in checks.check_backend("ncnn", None, {})] == [
         ("ncnn", "ok"),
         ("ncnn vulkan:0", "ok"),
         ("ncnn vulkan:1", "problem"),
@@ -155,11 +152,10 @@ def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeyp
 
 def test_a_wrong_result_of_ncnn_is_told(monkeypatch):
     pytest.importorskip("ncnn")
-    monkeypatch.setattr(doctor_checks, "conv_weights", lambda: -np.ones((1, 2, 3, 3), np.float32))
-    expected = doctor_checks.conv_expected()
-    monkeypatch.setattr(doctor_checks, "conv_expected", lambda: -expected)
+    expected = probes.conv_expected()
+    monkeypatch.setattr(probes, "conv_expected", lambda: -expected)
     with pytest.raises(ValueError, match="wrong result"):
-        doctor_checks._probe_ncnn()
+        probes._ncnn()
 
 
 def test_two_onnxruntime_wheels_at_once(tmp_path, monkeypatch, capsys, no_backends):
@@ -176,13 +172,23 @@ def test_two_onnxruntime_wheels_at_once(tmp_path, monkeypatch, capsys, no_backen
     assert out.splitlines()[-1].startswith("2 problems")  # and no backend runs
 
 
+def test_without_numpy_the_doctor_says_so():
+    code = (
+        "import json, sys\nsys.modules['numpy'] = None\n"
+        "from runtime.doctor import checks\n"
+        "print(json.dumps([check.fix for check in checks.check_libraries({}, None)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == ["pip install numpy"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("wheel", "driver", "verdict"),
     [("1.31.1", "12.8", "problem"), ("1.26.0", "12.8", "ok"), ("1.26.0", "13.0", "ok"), ("1.27.0", "13.0", "ok")],
 )
 def test_the_cuda_of_wheel_and_driver(wheel, driver, verdict):
     gpu = Gpu(RTX.name, "8.9", False, driver)
-    _, cuda = doctor.check_gpu(gpu, {"onnxruntime-gpu": wheel})
+    _, cuda = checks.check_gpu(gpu, {"onnxruntime-gpu": wheel})
     assert cuda.verdict == verdict
     assert cuda.fix == ('pip install "onnxruntime-gpu[cuda,cudnn]<1.27"' if verdict == "problem" else "")
     assert driver in cuda.detail
@@ -212,7 +218,7 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     stages = tuple(Stage(name, f"{name}.onnx", (), ()) for name in ("dwt", "denoiser", "idwt"))
     files = {stage.file: (stage.name.ljust(64, "0"), 1) for stage in stages}
     package = Package(path, Manifest("fp32", 1, 2, 1, 1, (0.0,), (1.0,), stages, {}, files, {}))
-    assert [check.verdict for check in doctor.check_engines(package, RTX, versions)] == ["absent"]
+    assert [check.verdict for check in checks.check_engines(package, RTX, versions)] == ["absent"]
 
     def store(version: str, stage: str = "dwt", command: str = "", gpu: Gpu = RTX) -> Path:
         digest = package.manifest.files[package.manifest.stage(stage).file][0]
@@ -222,30 +228,30 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
 
     command = "python -m export.engine package --target tensorrt --size 640x480"
     store("10.3.0", command=command)
-    (stale,) = doctor.check_engines(package, RTX, versions)
+    (stale,) = checks.check_engines(package, RTX, versions)
     assert (stale.name, stale.verdict, stale.fix) == ("dwt tensorrt", "problem", command)
     assert "built with tensorrt 10.3.0, installed is 10.13.0" in stale.detail
 
     store("10.13.0")  # the same engine built again: the old one is only left over
-    verdicts = {check.detail: check.verdict for check in doctor.check_engines(package, RTX, versions)}
+    verdicts = {check.detail: check.verdict for check in checks.check_engines(package, RTX, versions)}
     assert verdicts.pop("fits") == "ok"
     assert list(verdicts.values()) == ["absent"]
-    assert "ok" not in {check.verdict for check in doctor.check_engines(package, None, versions)}
+    assert "ok" not in {check.verdict for check in checks.check_engines(package, None, versions)}
 
     store("10.13.0", "idwt", "rm -rf ~; echo", gpu=Gpu("NVIDIA H100", "9.0", False, "13.0"))
-    (other,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == "idwt tensorrt")
+    (other,) = (check for check in checks.check_engines(package, RTX, versions) if check.name == "idwt tensorrt")
     assert "built for NVIDIA H100, 9.0; here is NVIDIA GeForce RTX 4090, 8.9" in other.detail
     assert other.fix == f"python -m export.engine {path} --target tensorrt"
 
-    not_here = list(doctor.check_engines(package, RTX, {"tensorrt": ""}))
+    not_here = list(checks.check_engines(package, RTX, {"tensorrt": ""}))
     assert {check.fix for check in not_here} == {"pip install tensorrt"}
     damaged = store("10.13.0", "denoiser")
     (damaged / "engine.json").write_text("{")
-    (found,) = (check for check in doctor.check_engines(package, RTX, versions) if check.name == damaged.name)
+    (found,) = (check for check in checks.check_engines(package, RTX, versions) if check.name == damaged.name)
     assert (found.verdict, found.fix) == ("problem", f"rm -r {damaged}")
 
-    tensorrt = doctor_checks.Check("backends", "tensorrt", "ok", "loads", version="10.13.0")
-    monkeypatch.setattr(doctor_checks, "check_backends", lambda gpu, wheels: [tensorrt])
+    tensorrt = checks.Check("backends", "tensorrt", "ok", "loads", version="10.13.0")
+    monkeypatch.setattr(checks, "check_backends", lambda gpu, libraries: [tensorrt])
     monkeypatch.setattr("runtime.machine.gpu.current_gpu", lambda: RTX)
     monkeypatch.setattr(Package, "open", lambda path: package)
     assert doctor.main([str(path)]) == 1
@@ -270,8 +276,8 @@ def test_the_photos_that_an_engine_takes_are_named(tiny_package, tmp_path):
     store({"details1": [shapes[1]] * 3})
     store({"details1": shapes})
     store({"details1": [[1], None, "x"]})
-    checks = doctor.check_engines(package, RTX, {"tensorrt": "10.13.0"})
-    assert sorted(check.detail for check in checks) == [
+    found = checks.check_engines(package, RTX, {"tensorrt": "10.13.0"})
+    assert sorted(check.detail for check in found) == [
         "fits",
         "fits",
         "fits (photos of 192x96)",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.doctor import probes as doctor_checks
-from runtime.doctor.tensorrt import build_graph, run_plan
+from runtime.doctor import checks, probes
+from runtime.doctor.probes import build_graph, run_plan
 from runtime.machine.gpu import Gpu, current_gpu
 
 GPU = Gpu("NVIDIA L4", "8.9", False, "12.8")
@@ -14,7 +14,7 @@ GPU = Gpu("NVIDIA L4", "8.9", False, "12.8")
 
 def test_the_library_builds_the_graph_with_its_own_parser():
     trt = pytest.importorskip("tensorrt_rtx")
-    assert len(bytes(build_graph(trt, doctor_checks.CONV_GRAPH))) > 1000
+    assert len(bytes(build_graph(trt, probes.CONV_GRAPH))) > 1000
     with pytest.raises(ValueError, match="test graph"):
         build_graph(trt, b"no graph")
 
@@ -24,24 +24,40 @@ def test_the_library_builds_the_graph_with_its_own_parser():
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_the_graph_computes_what_numpy_computes(module):
     trt = pytest.importorskip(module)
-    expected = doctor_checks.conv_expected()
-    found = run_plan(trt, build_graph(trt, doctor_checks.CONV_GRAPH), doctor_checks.conv_input(), expected.shape)
-    np.testing.assert_allclose(found, expected, atol=doctor_checks.TOLERANCE)
+    expected = probes.conv_expected()
+    found = run_plan(trt, build_graph(trt, probes.CONV_GRAPH), probes.conv_input(), expected.shape)
+    np.testing.assert_allclose(found, expected, atol=probes.TOLERANCE)
 
 
 @pytest.mark.parametrize(
     ("gpu", "found", "verdict", "words", "fix"),
     [
-        (GPU, {"worst": 0.001}, "ok", "built and ran the test graph (at most 0.001 off)", ""),
+        (
+            GPU,
+            {"ran": "built and ran the test graph (at most 0.001 off)"},
+            "ok",
+            "built and ran the test graph (at most 0.001 off)",
+            "",
+        ),
         (GPU, {}, "problem", "cuda-bindings, which runs engines, is missing", "pip install 'cuda-bindings==12.*'"),
-        (GPU, {"failure": "makes no builder"}, "problem", "makes no builder", "pip install --force-reinstall tensorrt"),
+        (GPU, {"error": "makes no builder"}, "problem", "makes no builder", "pip install --force-reinstall tensorrt"),
         (None, {}, "absent", "needs a GPU to run", ""),
     ],
 )
 def test_the_verdict_is_of_a_run(monkeypatch, gpu, found, verdict, words, fix):
-    monkeypatch.setattr(doctor_checks, "installed", lambda module: True)
-    monkeypatch.setattr(doctor_checks, "is_jetson", lambda: False)
-    monkeypatch.setattr(doctor_checks, "run_probe", lambda *_: {"version": "10.13", "file": "x", **found})
-    check = doctor_checks.check_tensorrt("tensorrt", gpu)
+    monkeypatch.setattr(checks, "installed", lambda library: True)
+    monkeypatch.setattr("runtime.machine.gpu.is_jetson", lambda: False)
+    monkeypatch.setattr(checks, "run_probe", lambda *_: {"version": "10.13", "file": "x", **found})
+    (check,) = checks.check_backend("tensorrt", gpu, {})
     assert (check.verdict, check.fix, check.version) == (verdict, fix, "10.13")
     assert words in check.detail
+
+
+def test_a_build_for_servers_is_told_on_a_jetson(monkeypatch):
+    monkeypatch.setattr(checks, "installed", lambda library: True)
+    monkeypatch.setattr("runtime.machine.gpu.is_jetson", lambda: True)
+    found = {"version": "10.13", "file": "/venv/site-packages/tensorrt/__init__.py", "error": "makes no builder"}
+    monkeypatch.setattr(checks, "run_probe", lambda *_: found)
+    (check,) = checks.check_backend("tensorrt", GPU, {})
+    assert check.detail.endswith("tensorrt/__init__.py: a build for servers, not JetPack's")
+    assert check.fix == "pip uninstall -y tensorrt && sudo apt install python3-libnvinfer-dev"

@@ -1,0 +1,237 @@
+"""What the doctor makes of what it finds: a verdict and the line to type, on libraries, GPU, backends and engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..engines.cache import Engine, EngineCache, build_command
+from ..engines.fit import Machine, misfit, photo_sizes
+from ..engines.libraries import install_line, installed, is_server_build
+from ..machine.gpu import Gpu, is_jetson
+from ..machine.host import ONNXRUNTIME_WHEELS, nvidia_devices
+from ..names import BACKENDS
+from ..package.reading import Package
+from .child import NVIDIA, run_probe
+
+Verdict = Literal["ok", "absent", "problem"]
+# provider -> the library that its onnxruntime wheel does not bring
+_EXTRA = {"TensorrtExecutionProvider": "tensorrt", "NvTensorRTRTXExecutionProvider": "tensorrt-rtx"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report."""
+
+    section: str
+    """``libraries``, ``gpu``, ``backends`` or ``engines``."""
+    name: str
+    verdict: Verdict
+    """``absent``: not installed or not usable here, which is no fault."""
+    detail: str
+    fix: str = ""
+    """The line to type, or empty."""
+    version: str = ""
+    """Of the library that was tried, or empty."""
+
+
+def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[Check]:
+    """numpy, and that there is one onnxruntime, not two in one folder. libraries: distribution -> version."""
+    if "numpy" not in libraries:
+        yield Check("libraries", "numpy", "problem", "not installed, and everything needs it", "pip install numpy")
+    wheels = _wheels(libraries)
+    if len(wheels) > 1:
+        special = [name for name in wheels if name not in ("onnxruntime", "onnxruntime-gpu")]
+        if gpu is not None and "onnxruntime-gpu" in wheels:
+            keep = gpu_wheel(gpu)
+        else:
+            keep = (special or ["onnxruntime"])[0]
+            keep += f"=={libraries[keep]}" if keep in libraries else ""
+        versions = ", ".join(f"{name} {libraries[name]}" for name in wheels)
+        fix = f"pip uninstall -y {' '.join(wheels)} && pip install --force-reinstall {keep}"
+        yield Check("libraries", "onnxruntime", "problem", f"{versions}: they overwrite each other's files", fix)
+
+
+def _wheels(libraries: Mapping[str, str]) -> list[str]:
+    return [name for name in ONNXRUNTIME_WHEELS if name in libraries]
+
+
+def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
+    """Whether a GPU that is in the machine can be used, and whether its driver speaks the wheel's CUDA."""
+    if gpu is None:
+        if nvidia_devices() or is_jetson():
+            hidden = "CUDA_VISIBLE_DEVICES" in os.environ
+            detail = "an NVIDIA GPU is in this machine and CUDA shows none"
+            reason = "no driver, one that does not run, or a container without `--gpus all`"
+            detail += f" ({'CUDA_VISIBLE_DEVICES is set' if hidden else reason})"
+            yield Check("gpu", "driver", "problem", detail, "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi")
+        else:
+            yield Check("gpu", "driver", "absent", "no NVIDIA GPU here")
+        return
+    detail = f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.driver_cuda}"
+    yield Check("gpu", "driver", "ok", detail)
+    wheel = libraries.get("onnxruntime-gpu")
+    if wheel is not None and not gpu.integrated:  # a Jetson's wheels come from elsewhere than PyPI
+        needs, speaks = wheel_cuda(wheel), gpu_cuda(gpu)
+        detail = f"onnxruntime-gpu {wheel} is built for CUDA {needs}, the driver speaks {gpu.driver_cuda}"
+        if needs > speaks:
+            yield Check("gpu", "cuda", "problem", detail, f"pip install {gpu_wheel(gpu)}")
+        else:
+            yield Check("gpu", "cuda", "ok", detail + (" and runs it too" if needs < speaks else ""))
+
+
+def gpu_cuda(gpu: Gpu) -> int:
+    """The newest major version of CUDA that the driver speaks."""
+    return int(gpu.driver_cuda.split(".")[0])
+
+
+def wheel_cuda(version: str) -> int:
+    """The CUDA that an onnxruntime-gpu from PyPI is built for: 13 from 1.27 on, 12 before."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    return 13 if numbers >= [1, 27] else 12
+
+
+def gpu_wheel(gpu: Gpu) -> str:
+    """What to give pip for an onnxruntime-gpu that this driver can run."""
+    return '"onnxruntime-gpu[cuda,cudnn]' + ('<1.27"' if gpu_cuda(gpu) < 13 else '"')
+
+
+def check_backends(gpu: Gpu | None, libraries: Mapping[str, str]) -> list[Check]:
+    """Every backend's checks; each library is tried in a process of its own."""
+    names = [name for name in BACKENDS if name != "auto"]
+    return [check for name in names for check in check_backend(name, gpu, libraries)]
+
+
+def check_backend(name: str, gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
+    """One library: not installed, broken, or what it runs; then each of its providers or devices, if it has several."""
+    if not installed(name):
+        yield Check("backends", name, "absent", "not installed", install_line(name))
+        return
+    wheel = next(iter(_wheels(libraries)), name) if name == "onnxruntime" else name
+    found, again = run_probe(name), install_line(wheel, again=True)
+    version = found.get("version", "")
+    if "file" in found and is_server_build(name, found["file"]):
+        detail = f"comes from {found['file']}: a build for servers, not JetPack's"
+        fix = f"pip uninstall -y tensorrt && {install_line(name)}"
+        yield Check("backends", name, "problem", detail, fix, version)
+    elif "error" in found or "ran" in found:
+        yield _judged(name, found, again, version)
+        if name == "ncnn" and "ran" in found:
+            yield from _check_vulkan(version)
+    elif name == "onnxruntime":
+        yield from _check_providers(found["providers"], wheel, version, gpu)
+    elif gpu is None:
+        yield Check("backends", name, "absent", "loads; needs a GPU to run", version=version)
+    else:
+        fix = f"pip install 'cuda-bindings=={gpu_cuda(gpu)}.*'"
+        yield Check("backends", name, "problem", "loads; cuda-bindings, which runs engines, is missing", fix, version)
+
+
+def _judged(name: str, found: Mapping[str, Any], fix: str, version: str) -> Check:
+    """What a probe that ran the test graph found."""
+    if "error" in found:
+        return Check("backends", name, "problem", found["error"], fix, version)
+    return Check("backends", name, "ok", found["ran"], version=version)
+
+
+def _check_providers(providers: list[str], wheel: str, version: str, gpu: Gpu | None) -> Iterator[Check]:
+    """Those of the onnxruntime that is installed as ``wheel``, and CUDA where it could have it."""
+    for provider in providers:
+        name, extra = f"onnxruntime {provider}", _EXTRA.get(provider, "")
+        if provider == "AzureExecutionProvider":
+            detail = "not tried: it calls a web service and computes nothing here"
+            yield Check("backends", name, "absent", detail, version=version)
+        elif provider not in NVIDIA:
+            fix = f"{install_line(wheel, again=True)}=={version}"
+            yield _judged(name, run_probe("provider", provider), fix, version)
+        elif gpu is None:
+            yield Check("backends", name, "absent", "needs an NVIDIA GPU to run", version=version)
+        elif extra and not installed(extra):
+            yield Check("backends", name, "absent", f"{extra} is not installed", install_line(extra), version)
+        else:
+            fix = install_line(extra) if extra else f"pip install {gpu_wheel(gpu)}"
+            yield _judged(name, run_probe("provider", provider), fix, version)
+    if gpu is not None and not is_jetson() and NVIDIA[0] not in providers:
+        fix = f"pip uninstall -y {wheel} && pip install {gpu_wheel(gpu)}"
+        yield Check("backends", f"onnxruntime {NVIDIA[0]}", "absent", f"not in the wheel {wheel}", fix, version)
+
+
+def _check_vulkan(version: str) -> Iterator[Check]:
+    """Every Vulkan device that ncnn finds."""
+    name, fix, found = "ncnn vulkan", "vulkaninfo --summary", run_probe("vulkan")
+    if "error" in found:
+        yield _judged(name, found, fix, version)
+    elif not found["devices"]:
+        yield Check("backends", name, "absent", "no Vulkan device here", version=version)
+    for index in range(found.get("devices", 0)):
+        yield _judged(f"{name}:{index}", run_probe("ncnn", str(index)), fix, version)
+
+
+def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]) -> Iterator[Check]:
+    """Each engine beside the package: does it fit this machine? versions: backend -> the library's own version.
+
+    An engine that does not fit is no problem while another one for the same stage and sizes does.
+    """
+    cache = EngineCache(package.path)
+    engines = list(cache.entries())
+    readable = {engine.path for engine in engines}
+    folders = [path for path in sorted(cache.folder.glob("[!.]*")) if path.is_dir()]
+    if not folders:
+        yield Check("engines", "none", "absent", f"{package.path} has none yet")
+    targets = {str(engine.key.get("target")) for engine in engines}
+    machines = {target: _machine(target, package, gpu, versions) for target in targets}
+    reasons = {engine.path: misfit(engine, package, machines[str(engine.key.get("target"))]) for engine in engines}
+    served = {_place(engine) for engine in engines if not reasons[engine.path]}
+    for engine in engines:
+        target, reason = str(engine.key.get("target")), reasons[engine.path]
+        name = f"{engine.key.get('stage')} {target}"
+        if not reason and gpu is None and target not in ("ncnn", "openvino"):
+            yield Check("engines", name, "absent", "no GPU here to run it on")
+        elif not reason:
+            yield Check("engines", name, "ok", "fits" + _sizes(engine, package))
+        elif _place(engine) in served:
+            fix = shlex.join(["rm", "-r", str(engine.path)])
+            yield Check("engines", name, "absent", f"left over, another one fits ({reason})", fix)
+        else:
+            fix = install_line(target) if versions.get(target) == "" else _rebuild_line(engine, package)
+            yield Check("engines", name, "problem", f"stale: {reason}", fix)
+    for path in folders:
+        if path not in readable:
+            fix = shlex.join(["rm", "-r", str(path)])
+            yield Check("engines", path.name, "problem", "damaged, or others can write to it; build it again", fix)
+
+
+def _machine(target: str, package: Package, gpu: Gpu | None, versions: Mapping[str, str]) -> Machine:
+    """What this target's engines have to fit here."""
+    environment = {}
+    if target == "openvino" and versions.get(target):
+        environment = run_probe("openvino_environment", package.manifest.precision)
+    return Machine(versions, gpu, environment)
+
+
+def _sizes(engine: Engine, package: Package) -> str:
+    """Of the photos that it takes; nothing where it takes all, or its entry, which may come from anywhere, is odd."""
+    try:
+        sizes = photo_sizes(package.manifest.stage(str(engine.key.get("stage"))), engine)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return ""
+    return f" (photos of {sizes})" if sizes else ""
+
+
+def _place(engine: Engine) -> str:
+    """What an engine is for: two of the same place serve the same photos."""
+    return json.dumps([engine.key.get(part) for part in ("stage", "target", "profile")], sort_keys=True)
+
+
+def _rebuild_line(engine: Engine, package: Package) -> str:
+    """The command that built the engine, if it is nothing but that: users will paste it into a shell."""
+    command = str(engine.report.get("command", ""))
+    if re.fullmatch(r"python -m export\.engine [\w ./:=+,'~-]+", command):
+        return command
+    target = str(engine.key.get("target"))
+    return build_command(package.path, target if re.fullmatch(r"[\w-]+", target) else "TARGET")
