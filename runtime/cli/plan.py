@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             speed = speeds(enhancer.backend, enhancer.package)
         except DiffLLError as error:  # engines of one size, say
-            print(f"no time is predicted, because a probe of 512x512 pixels could not run: {error}", file=sys.stderr)
+            print(f"no time is predicted, because 512x512 pixels could not be measured here: {error}", file=sys.stderr)
             speed = {"denoiser": math.nan, "rest": math.nan}
         show(plan, speed)
     return 0
@@ -57,7 +57,7 @@ def show(plan: Plan, speed: dict[str, float]) -> None:
     print(f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB")
     if not math.isnan(speed["rest"]):
         print(
-            f"about {sum(seconds.values()):,.1f} s by a probe of this machine "
+            f"about {sum(seconds.values()):,.1f} s, as 512x512 pixels were measured here "
             f"({speed['denoiser'] / 1e9:,.0f} GFLOP/s in the denoiser, {speed['rest'] / 1e9:,.0f} in the rest)"
         )
 

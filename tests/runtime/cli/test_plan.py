@@ -41,14 +41,14 @@ def test_within_a_budget_and_by_name(tiny_package, capsys):
     assert " and windows of " in capsys.readouterr().out
 
 
-def test_where_the_probe_cannot_run_the_rest_is_told(tiny_package, capsys, monkeypatch):
+def test_where_nothing_can_be_measured_the_rest_is_told(tiny_package, capsys, monkeypatch):
     def broken(backend, package):
         raise EngineError("no engine takes 512x512.")
 
     monkeypatch.setattr(speed, "speeds", broken)
     assert main([str(tiny_package), "600x400"]) == 0
     out, err = capsys.readouterr()
-    assert err == "no time is predicted, because a probe of 512x512 pixels could not run: no engine takes 512x512.\n"
+    assert err == "no time is predicted, because 512x512 pixels could not be measured here: no engine takes 512x512.\n"
     assert all(cells(row)[-1] == "?" for row in out.splitlines()[3:-1])
     assert out.splitlines()[-1].startswith("peak memory")
 
