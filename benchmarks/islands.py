@@ -26,16 +26,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
+    from export.files import bundled_checkpoint, check_checkpoint
+
+    checkpoint = args.checkpoint or bundled_checkpoint()
+    check_checkpoint(checkpoint)  # a mistake is told before PyTorch is loaded
+
     import numpy as np
     import torch
 
     from export.certificate.cases import cases
     from export.checkpoint import load_checkpoint
-    from export.files import bundled_checkpoint
     from export.tracing.precision import ISLANDS
     from runtime.image import psnr, to_tensor
 
-    model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
+    model = load_checkpoint(checkpoint).model()
     chosen = [case for case in cases("fp16") if len(case.photos) == 1][-2:]  # the largest crop, the wide strip
     samples = []
     with torch.inference_mode():

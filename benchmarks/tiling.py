@@ -44,19 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= min(args.overlap) <= max(args.overlap) <= min(min(window) for window in windows) // 2:
         raise InputError(f"--overlap {' '.join(map(str, args.overlap))}: pixels up to half a window's side wanted.")
 
+    from export.files import bundled_checkpoint, check_checkpoint
     from runtime.photo import read_photo
 
-    pixels = read_photo(args.photo).pixels  # a mistake is told before PyTorch is loaded
+    checkpoint = args.checkpoint or bundled_checkpoint()
+    check_checkpoint(checkpoint)  # a mistake is told before PyTorch is loaded
+    pixels = read_photo(args.photo).pixels
 
     import numpy as np
     import torch
 
     from export.checkpoint import load_checkpoint
-    from export.files import bundled_checkpoint
     from runtime.image import padded_size, psnr, to_pixels, to_tensor
     from runtime.planning.windows import axis
 
-    model = load_checkpoint(args.checkpoint or bundled_checkpoint()).model()
+    model = load_checkpoint(checkpoint).model()
     height, width = pixels.shape[:2]
     scale, multiple = 2**model.arch.levels, model.arch.pad_multiple
     unit = multiple // scale

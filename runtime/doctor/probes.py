@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.libraries import installed
+from ..errors import one_line
 from ..machine.gpu import current_gpu
 from .child import MARK, NVIDIA
 
@@ -34,7 +35,7 @@ def probe(kind: str, *arguments: str) -> None:
     try:
         found = _PROBES[kind](*arguments)
     except Exception as error:  # engines' exceptions share no base but Exception
-        found = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+        found = {"error": one_line(f"{type(error).__name__}: {error}")}
     print(f"\n{MARK}{json.dumps(found)}", flush=True)
 
 
@@ -91,7 +92,7 @@ def _tensorrt(module: str) -> dict[str, Any]:
             output = run_plan(trt, plan, conv_input(), conv_expected().shape)
             found["ran"] = _ran(output, "built and ran the test graph")
     except Exception as error:  # the version is still worth knowing
-        found["error"] = " ".join(str(error).split())[:300]
+        found["error"] = one_line(error)
     return found
 
 

@@ -85,7 +85,7 @@ def bundled_package():
 
     return Path("/tmp/day/packages/diffll-fp32")
 P
-  step 15 provider python3 -c "import onnxruntime as o; from runtime.doctor.probes import probe; print(o.__version__, o.get_available_providers()); probe('provider', 'CUDAExecutionProvider', 'preload')"
+  step 15 provider python3 -c "import onnxruntime as o; from runtime.doctor.probes import probe; print(o.__version__, o.get_available_providers()); probe('provider', 'CUDAExecutionProvider')"
   step 90 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider -k 'not memory_stays' --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
   step 40 stream python3 -c "
 import numpy as np; from runtime import Enhancer

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorrt_rtx as trt
 
-from runtime.doctor.probes import CONV_GRAPH, conv_expected, conv_input
-from runtime.doctor.tensorrt import run_plan
+from runtime.doctor.probes import CONV_GRAPH, conv_expected, conv_input, run_plan
 
 found = {"version": trt.__version__, "lists": [n for n in dir(trt.ComputeCapability) if n.startswith("SM")]}
 
