@@ -109,8 +109,8 @@ class Home:
 def install(package, gpu=None, checkpoint=None):
     """The stand-in takes the place of ``tensorrt``, and the package, of ``checkpoint`` or else of the bundled one, gets
     engines for it."""
-    from export.certificate.cases import bundled_checkpoint
     from export.checkpoint import load_checkpoint
+    from export.files import bundled_checkpoint
     from export.tracing.graphs import stage_graphs
     from runtime.engines.cache import EngineCache, EngineKey
     from runtime.machine.gpu import current_gpu
