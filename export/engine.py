@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,8 +206,11 @@ def build(
     """The files and the report of one engine. Raises PackageError for a graph that may not be one, EngineError."""
     graph = package.graph(key.stage)
     timing_cache = cache.folder / f"timing-{key.target}.cache"
-    files, report = in_thread(lambda: builder.build(graph, key.profile, timing_cache))
-    return files, report | attention_report(package, key, report.get("activation_bytes"))
+    started = time.perf_counter()
+    files, more = in_thread(lambda: builder.build(graph, key.profile, timing_cache))
+    seconds = round(time.perf_counter() - started, 2)
+    report = {"build_seconds": seconds, "engine_bytes": sum(map(len, files.values()))}
+    return files, report | more | attention_report(package, key, more.get("activation_bytes"))
 
 
 def last_build(cache: EngineCache, key: EngineKey) -> float | None:

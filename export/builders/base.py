@@ -24,7 +24,7 @@ class Builder(Protocol):
     def build(
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """An engine's files, and a report with ``build_seconds`` and ``engine_bytes``.
+        """An engine's files, and what there is to report, such as its ``activation_bytes``.
 
         profile: input -> its smallest, usual and largest shape; empty: every size. Raises EngineError with the
         library's own words.

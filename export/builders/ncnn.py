@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,6 @@ class NcnnBuilder:
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """An engine takes every size, and a wavelet stage has no files. Raises InputError for an int8 graph."""
-        started = time.perf_counter()
         model = widen(onnx.load_from_string(restore(graph)))
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             raise InputError("--target ncnn takes no int8 packages; build another with `python -m export.build`.")
@@ -59,10 +57,7 @@ class NcnnBuilder:
             if "timestep" in inputs:
                 model, files[SHIFTS] = _denoiser(model)
             files |= self._convert(model)
-        return files, {
-            "build_seconds": round(time.perf_counter() - started, 2),
-            "engine_bytes": sum(map(len, files.values())),
-        }
+        return files, {}
 
     def _convert(self, model: onnx.ModelProto) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory(prefix="ncnn-") as name:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ class OpenVinoBuilder:
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
     ) -> tuple[dict[str, bytes], dict[str, Any]]:
         """profile: each input's three shapes are one and the same, or it is empty: every size and batch."""
-        started = time.perf_counter()
         content = io.BytesIO()
         try:
             model = openvino_graph.read_model(self._core, graph, self._computes)
@@ -43,6 +41,4 @@ class OpenVinoBuilder:
             compiled.export_model(content)
         except RuntimeError as error:
             raise EngineError(f"openvino could not compile the graph: {one_line(error)}. Update openvino.") from error
-        engine = content.getvalue()
-        seconds = round(time.perf_counter() - started, 2)
-        return {BLOB: engine}, {"build_seconds": seconds, "engine_bytes": len(engine)}
+        return {BLOB: content.getvalue()}, {}

