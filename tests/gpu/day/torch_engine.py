@@ -10,6 +10,7 @@ import gc
 import json
 import sys
 import time
+from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,6 +114,7 @@ def install(package, gpu=None, checkpoint=None):
     from export.files import bundled_checkpoint
     from export.tracing.graphs import stage_graphs
     from runtime.engines.cache import EngineCache, EngineKey
+    from runtime.engines.fit import GpuScope, environment
     from runtime.machine.gpu import current_gpu
     from runtime.package.reading import Package
 
@@ -121,6 +123,7 @@ def install(package, gpu=None, checkpoint=None):
     home = Home({graph.name: graph for graph in stage_graphs(model, opened.manifest.precision)}, gpu)
     sys.modules["tensorrt"] = home
     here = current_gpu()
+    scope = GpuScope("device", here.name, (here.compute_capability,))
     for stage in opened.manifest.stages:
         profile = {
             s.name: [list(s.resolve(1, 32, 32)), list(s.resolve(1, 384, 640)), list(s.resolve(4, 4096, 4096))]
@@ -131,7 +134,7 @@ def install(package, gpu=None, checkpoint=None):
             stage.name,
             opened.manifest.files[stage.file][0],
             "tensorrt",
-            {"library": f"tensorrt {VERSION}", "gpu": f"{here.name}, {here.compute_capability}"},
+            environment("tensorrt", VERSION) | {"gpu": asdict(scope)},
             profile,
             {},
         )
