@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, helper
+
+from export.passes.edit import inputs
 
 SHAPE_OPERATORS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}
 
@@ -80,20 +82,6 @@ def with_outputs(model: onnx.ModelProto, tensors: Iterable[str]) -> bytes:
     return content
 
 
-def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """What ``node`` reads, and what those inside of it do (in the branches of an If)."""
-    yield from node.input
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            yield from reads(inner)
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
 def _groups(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
@@ -117,7 +105,7 @@ def _inner(graph: onnx.GraphProto, convolutions: set[str]) -> set[str]:
         tensors: set[str] = set()
         found = set()
         for node in nodes:
-            read = list(reads(node))
+            read = list(inputs(node))
             sources, results = (read, node.output) if forward else (node.output, read)
             behind = not tensors.isdisjoint(sources)
             if behind and node.name in convolutions:

@@ -6,18 +6,19 @@ in float. A convolution's output is quantised too: without that onnxruntime runs
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from .constants import shrink_constants
-from .layers import SHAPE_OPERATORS, Layer, reads, replace_nodes
+from .layers import SHAPE_OPERATORS, Layer
 
 _OPTIONS = {
     "ActivationSymmetric": True,
@@ -59,15 +60,11 @@ def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[st
     )
     quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    _sort(result.graph)
-    _remove_taps(result.graph, taps)
+    _bypass_taps(result.graph, taps)
     _free_reshaped_outputs(result.graph, {name for layer in layers for name in layer.outputs})
     _plain_zero_points(result.graph)
-    del result.graph.value_info[:]
-    replace_nodes(result.graph, [*shrink_constants(result.graph), *result.graph.node])
-    _drop_unused_opsets(result)
-    content = result.SerializeToString(deterministic=True)
-    return content
+    result.graph.node.extend(shrink_constants(result.graph))
+    return _in_order(result)
 
 
 def _add_taps(graph: onnx.GraphProto, layers: Sequence[Layer]) -> dict[str, str]:
@@ -77,16 +74,10 @@ def _add_taps(graph: onnx.GraphProto, layers: Sequence[Layer]) -> dict[str, str]
     written = {name for layer in layers for name in layer.outputs}
     nodes = {name for layer in layers for name in layer.nodes}
     taps: dict[str, str] = {}
-    kept = []
     for node in graph.node:
         if node.name in nodes and node.input[0] not in written:
-            source = node.input[0]
-            if source not in taps:
-                taps[source] = source + _TAP
-                kept.append(helper.make_node("Identity", [source], [taps[source]], name=taps[source]))
-            node.input[0] = taps[source]
-        kept.append(node)
-    replace_nodes(graph, kept)
+            node.input[0] = taps.setdefault(node.input[0], node.input[0] + _TAP)
+    graph.node.extend(helper.make_node("Identity", [source], [tap], name=tap) for source, tap in taps.items())
     typed = {value.name for value in graph.value_info}
     for name in dict.fromkeys((*taps.values(), *sorted(written))):
         if name not in typed:
@@ -94,16 +85,11 @@ def _add_taps(graph: onnx.GraphProto, layers: Sequence[Layer]) -> dict[str, str]
     return taps
 
 
-def _remove_taps(graph: onnx.GraphProto, taps: Mapping[str, str]) -> None:
+def _bypass_taps(graph: onnx.GraphProto, taps: Mapping[str, str]) -> None:
+    """Nothing reads the Identities any longer."""
     sources = {tap: source for source, tap in taps.items()}
-    kept = []
     for node in graph.node:
-        if node.op_type == "Identity" and node.output[0] in sources:
-            continue
-        for index, name in enumerate(node.input):
-            node.input[index] = sources.get(name, name)
-        kept.append(node)
-    replace_nodes(graph, kept)
+        node.input[:] = [sources.get(name, name) for name in node.input]
 
 
 def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
@@ -122,32 +108,6 @@ def _free_reshaped_outputs(graph: onnx.GraphProto, outputs: set[str]) -> None:
     for node in graph.node:
         if node.op_type != "Conv":
             node.input[:] = [pairs[name] if pairs.get(name) in freed else name for name in node.input]
-    read = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
-    unread = {name for name, source in pairs.items() if source in freed and name not in read}
-    dequantised = {node.input[0] for node in graph.node if unread & set(node.output)}
-    gone = unread | dequantised
-    replace_nodes(graph, [node for node in graph.node if gone.isdisjoint(node.output)])
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Every node behind those that make what it reads, else in the order that was; the quantiser's own sort does not
-    look into the branches of an If."""
-    maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    waits_for = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
-    readers: dict[int, list[int]] = {}
-    for index, makers in enumerate(waits_for):
-        for one in makers:
-            readers.setdefault(one, []).append(index)
-    ready = [index for index, makers in enumerate(waits_for) if not makers]  # ascending: a heap
-    order = []
-    while ready:
-        done = heapq.heappop(ready)
-        order.append(graph.node[done])
-        for index in readers.get(done, ()):
-            waits_for[index].discard(done)
-            if not waits_for[index]:
-                heapq.heappush(ready, index)
-    replace_nodes(graph, order)
 
 
 def _plain_zero_points(graph: onnx.GraphProto) -> None:
@@ -158,9 +118,15 @@ def _plain_zero_points(graph: onnx.GraphProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
 
 
-def _drop_unused_opsets(model: onnx.ModelProto) -> None:
-    """The quantiser imports onnxruntime's own operator domain, of which nothing is used."""
-    used = {node.domain for node in model.graph.node}
-    kept = [opset for opset in model.opset_import if opset.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+def _in_order(model: onnx.ModelProto) -> bytes:
+    """Every node behind those that make what it reads, which the quantiser's own sort does not see in the branches of
+    an If; without nodes that nothing reads, and without onnxruntime's own operator domain, of which nothing is used."""
+    del model.graph.value_info[:]  # names tensors that are gone
+    found = ir.from_proto(model)
+    found.graph.sort()
+    RemoveUnusedNodesPass()(found)
+    RemoveUnusedOpsetsPass()(found)
+    made = ir.to_proto(found)
+    del made.graph.value_info[:]  # of constants, which say it themselves
+    content: bytes = made.SerializeToString(deterministic=True)
+    return content
