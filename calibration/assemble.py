@@ -25,7 +25,7 @@ from .result import Result
 RANGES, TABLE, PLOT = "calibration.json", "sensitivity.md", "sensitivity.png"
 
 
-def write_package(work: Path, package: Package, graphs: Mapping[str, bytes], result: Result) -> None:
+def assemble(work: Path, package: Package, graphs: Mapping[str, bytes], result: Result) -> None:
     """Write the int8 package into the empty folder ``work``. Stages without int8 layers are the fp32 package's."""
     source = package.manifest
     for stage in source.stages:
@@ -57,7 +57,7 @@ def _provenance(package: Package, result: Result) -> dict[str, Any]:
     return {
         "fp32_package_sha256": package.sha256,
         "made_by": f"diffll-deploy {runtime.__version__}",
-        "versions": {name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
+        "versions": {name: version(name) for name in ("onnx", "onnx_ir", "onnxruntime", "numpy")},
         "method": result.method,
         "budget_db": result.budget_db,
         "photos": [one.record for one in result.calibrated],

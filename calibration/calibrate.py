@@ -12,7 +12,7 @@ from runtime.image import decibels
 from runtime.package.reading import Package
 from runtime.package.writing import check_output, package_folder
 
-from .assemble import write_package
+from .assemble import assemble
 from .collect import collect, empty
 from .layers import Layer, find_layers, load_graph
 from .photos import choose
@@ -79,7 +79,7 @@ def calibrate(
         errors=chosen.errors,
     )
     with package_folder(output, overwrite) as work:
-        write_package(work, package, chosen.graphs, result)
+        assemble(work, package, chosen.graphs, result)
     state.remove()
     count = sum(len(found) for found in layers.values())
     worst = decibels(max(chosen.errors))

@@ -15,10 +15,10 @@ from runtime.errors import EngineError
 from runtime.package.reading import Package
 from runtime.sampler import timesteps
 
-from .extremes import ProbeBackend
+from .extremes import WatchedBackend
 from .layers import Layer, with_outputs
 from .observe import Observed
-from .photos import Source
+from .photos import Source, enhance_whole
 from .state import State
 
 Array = NDArray[Any]
@@ -61,13 +61,13 @@ def collect(
     graphs = {
         stage: (with_outputs(models[stage], observed[stage].tensors), observed[stage].tensors) for stage in layers
     }
-    backend = ProbeBackend(package, graphs, watch)
+    backend = WatchedBackend(package, graphs, watch)
     with Enhancer(package, backend) as enhancer:
         for seed in range(done, len(photos)):
             where = str(photos[seed].path)
             with progress.task(f"photo {seed + 1} of {len(photos)}: {photos[seed].path.name}"):
                 backend.next_photo()
-                enhancer(photos[seed].pixels(smallest), seed=seed)
+                enhance_whole(enhancer, photos[seed].pixels(smallest), seed)
                 state.save(observed, seed + 1)
     return observed
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.enhancer import Enhancer
 from runtime.errors import InputError
 from runtime.photo import read_photo
 
@@ -75,6 +76,16 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     rest = [index for index in range(len(every)) if index not in unseen]
     chosen = _spread(rest, min(samples, len(rest)))
     return [every[index] for index in chosen], [every[index] for index in unseen]
+
+
+def enhance_whole(enhancer: Enhancer, photos: Array, seed: int) -> Array:
+    """The result of a photo (H, W, 3), or of a batch (B, H, W, 3), that runs whole: no strips, and no keys left out.
+    Raises InputError where that does not fit into memory."""
+    height, width = photos.shape[-3:-1]
+    batch = len(photos) if photos.ndim == 4 else 1
+    plan = enhancer.plan(width, height, batch=batch, dtype=photos.dtype, kind="whole")
+    result: Array = enhancer(photos, seed=seed, plan=plan)
+    return result
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import InputError
+from runtime.machine.files import write_file
 
 from .observe import Observed
 
@@ -44,23 +45,19 @@ class State:
         content = io.BytesIO()
         arrays = {f"{stage}/{name}": a for stage, observed in stages.items() for name, a in observed.state().items()}
         np.savez(content, key=self._key, photos=photos, **arrays)  # type: ignore[arg-type]
-        temporary = self._file.with_suffix(".tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content.getvalue())
-            os.replace(temporary, self._file)
+            with write_file(self._file, overwrite=True) as file:
+                file.write(content.getvalue())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(
                 f"{self._file}: cannot be written ({error.strerror or error}); free "
                 f"{len(content.getvalue()) / 1e6:.0f} MB or choose another -o. The photos done so far are kept."
             ) from error
 
     def remove(self) -> None:
-        for path in (self._file, self._file.with_suffix(".tmp")):
-            path.unlink(missing_ok=True)
-        if self.folder.is_dir():
-            self.folder.rmdir()
+        """With what a killed run may have left in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def state_key(package_sha256: str, photos: Sequence[str], tensors: Mapping[str, Sequence[str]]) -> dict[str, Any]:

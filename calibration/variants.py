@@ -14,6 +14,8 @@ from runtime.backends.base import PLAIN, Backend, Call, Form
 from runtime.enhancer import Enhancer
 from runtime.package.reading import Package
 
+from .photos import enhance_whole
+
 Array = NDArray[Any]
 _PEAK = 65535
 
@@ -93,7 +95,7 @@ class Judge:
 
     def _run(self, backend: Backend[Any]) -> list[Array]:
         enhancer = Enhancer(self._package, backend)
-        return [enhancer(photo, seed=seed) for seed, photo in enumerate(self._photos)]
+        return [enhance_whole(enhancer, photo, seed) for seed, photo in enumerate(self._photos)]
 
 
 def mean_squared_error(reference: Array, other: Array) -> float:

@@ -7,8 +7,22 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+WITHOUT_PYTORCH = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "onnxscript", "benchmarks"}:
+            raise ImportError(f"{name} is blocked by this test")
+sys.meta_path.insert(0, Block())
+from calibration.cli import main
+assert main() == 0
+found = {name for name in sys.modules if name.startswith("export.")}
+assert found == {"export.passes", "export.passes.edit"}, found
+"""
 
 
-def run_calibration(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "calibration", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+def run_calibration(*arguments: object, pytorch: bool = True) -> subprocess.CompletedProcess[str]:
+    """pytorch: False where it, and all of export/ but its passes, must not be loaded."""
+    how = ["-m", "calibration"] if pytorch else ["-c", WITHOUT_PYTORCH]
+    words = [sys.executable, *how, *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
