@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.cli.command import Parser, photo_size
 from runtime.errors import InputError
-from runtime.names import SAMPLERS
+from runtime.names import BACKENDS, SAMPLERS
 
 BASELINES = ("pytorch", "naive-onnx")
 SUITES = ("gpu",)
@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", nargs="+", action="extend", default=[], metavar="WxH",
                         help="default: 600x400, 1280x720, 1920x1080, 2560x1440, 3840x2160")  # fmt: skip
     parser.add_argument("--backend", nargs="+", action="extend", default=[], metavar="NAME",
-                        help="NAME or NAME:PROVIDER, default: onnxruntime")  # fmt: skip
+                        help=f"NAME or NAME:PROVIDER; {', '.join(BACKENDS)} (default: onnxruntime)")  # fmt: skip
     parser.add_argument("--steps", nargs="+", action="extend", type=int, default=[], metavar="N",
                         help="default: the package's own, 10")  # fmt: skip
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", metavar="NAME",
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .configs import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
     from .photos import Photos
 
-    packages = open_packages(args.packages)
     sizes = [photo_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]
+    packages = open_packages(args.packages)
     photos = Photos.find(args.photo, args.reference)
     photos.check()
     backends = args.backend or ["onnxruntime"]

@@ -55,9 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
     from ..enhancer import Enhancer
+    from ..photo import check_destination
     from ..sampler import check_steps
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
+    if len(pairs) == 1:  # a mistake that ends the command is told before the package is loaded
+        check_destination(pairs[0][1], source=pairs[0][0], overwrite=args.overwrite)
     with Enhancer.open(
         args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory
     ) as enhancer:
