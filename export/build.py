@@ -11,7 +11,7 @@ from runtime.cli.command import Parser, run_command
 from runtime.names import Precision
 from runtime.package.writing import check_output, package_folder
 
-from .files import bundled_checkpoint, check_checkpoint
+from .files import bundled_checkpoint, check_checkpoint, suffix_of
 
 if TYPE_CHECKING:
     from runtime.cli.progress import Progress
@@ -44,10 +44,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    name = "diffll" if args.checkpoint is None else _stem(args.checkpoint)
-    output = args.output or Path("build") / f"{name}-{args.precision}"
     path = args.checkpoint or bundled_checkpoint()
     check_checkpoint(path)
+    name = "diffll" if args.checkpoint is None else path.name.removesuffix(suffix_of(path))
+    output = args.output or Path("build") / f"{name}-{args.precision}"
     check_output(output, args.overwrite)
 
     from runtime.cli.progress import Progress
@@ -75,13 +75,6 @@ def build(
     with package_folder(output, overwrite) as work:
         write_package(work, checkpoint, precision, progress)
     return output
-
-
-def _stem(checkpoint: Path) -> str:
-    name = checkpoint.name
-    for suffix in (".safetensors", ".tar", ".pth", ".pt"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 if __name__ == "__main__":

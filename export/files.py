@@ -12,12 +12,16 @@ _BUNDLED = "diffll-mini.safetensors"
 
 def check_checkpoint(path: Path) -> None:
     """Refuse a file that has no checkpoint's name or cannot be read. Raises InputError."""
-    if not path.name.endswith(SUFFIXES):
+    if not suffix_of(path):
         raise InputError(f"{path}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
     try:
         path.open("rb").close()
     except OSError as error:
         raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error
+
+
+def suffix_of(path: Path) -> str:
+    return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
 
 
 def assets() -> Path:

@@ -120,8 +120,8 @@ def _certify_stages(package: Package, model: DiffLL, case: Case, limits: Limits)
     with torch.inference_mode():
         for name, inputs, expected in _stage_samples(model, case):
             outputs = _run_stage(backend, package.manifest.stage(name), inputs)
-            for tensor, reference in expected.items():
-                found = outputs[tensor]
+            for tensor, found in outputs.items():
+                reference = np.asarray(expected[tensor])
                 span = float(reference.max() - reference.min()) or 1.0
                 worst = float(np.abs(found - reference).max())
                 report.setdefault(name, {})[tensor] = {
@@ -139,16 +139,15 @@ def _certify_stages(package: Package, model: DiffLL, case: Case, limits: Limits)
     return report
 
 
-def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, Array], dict[str, Array]]]:
-    """(stage, its inputs, the reference's outputs), on what a real photo makes the stages see."""
+def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """(stage, its inputs, the reference's outputs) in tensors, on what a real photo makes the stages see."""
     image = torch.from_numpy(to_tensor(case.photos, model.arch.pad_multiple))
     x_cond, details = model.split(image)
-    split = {"x_cond": x_cond.numpy()} | {f"details{k}": d.numpy() for k, d in enumerate(details)}
-    yield "dwt", {"image": image.numpy()}, split
-    restored = []
-    for k, hfrm in enumerate(model.hfrms):
-        restored.append(hfrm(details[k]))
-        yield f"hfrm{k}", {f"details{k}": details[k].numpy()}, {f"restored{k}": restored[k].numpy()}
+    yield "dwt", {"image": image}, {"x_cond": x_cond} | {f"details{k}": bands for k, bands in enumerate(details)}
+    restored = {}
+    for k, (hfrm, bands) in enumerate(zip(model.hfrms, details, strict=True)):
+        restored[f"restored{k}"] = hfrm(bands)
+        yield f"hfrm{k}", {f"details{k}": bands}, {f"restored{k}": restored[f"restored{k}"]}
     table = make_table(schedule()[1].numpy(), NUM_INFERENCE_STEPS)
     generator = torch.Generator().manual_seed(case.seed)
     x_t, history = (torch.randn(x_cond.shape, generator=generator) for _ in range(2))
@@ -157,28 +156,18 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
         coefficients = table.coefficients[row] + np.array([0, 0, 0.25, 0.5, -0.75], np.float32)
         eps = model.Unet(torch.cat((x_cond, x_t), dim=1), torch.tensor([int(table.timesteps[row])]))
         c0, c1, c2, c3, c4 = map(float, coefficients)
-        inputs = {
-            "x_t": x_t.numpy(),
-            "x_cond": x_cond.numpy(),
-            "history": history.numpy(),
-            "timestep": table.timesteps[row : row + 1],
-            "coefficients": coefficients,
-        }
-        outputs = {
-            "x_next": (c0 * x_t + c1 * eps + c2 * history).numpy(),
-            "history_next": (c3 * x_t + c4 * eps).numpy(),
-        }
-        yield LOOP, inputs, outputs
-    inputs = {"x_0": x_cond.numpy()} | {f"restored{k}": r.numpy() for k, r in enumerate(restored)}
-    yield "idwt", inputs, {"image": model.merge(x_cond, restored).numpy()}
+        inputs = {"x_t": x_t, "x_cond": x_cond, "history": history}
+        inputs |= {"timestep": table.timesteps[row : row + 1], "coefficients": coefficients}
+        yield LOOP, inputs, {"x_next": c0 * x_t + c1 * eps + c2 * history, "history_next": c3 * x_t + c4 * eps}
+    yield "idwt", {"x_0": x_cond} | restored, {"image": model.merge(x_cond, list(restored.values()))}
 
 
-def _run_stage(backend: Any, stage: Stage, inputs: dict[str, Array]) -> dict[str, Array]:
-    photo = stage.inputs[0].photo_size(inputs[stage.inputs[0].name].shape)
+def _run_stage(backend: Any, stage: Stage, inputs: dict[str, Any]) -> dict[str, Array]:
+    size = stage.inputs[0].photo_size(inputs[stage.inputs[0].name].shape)
     tensors = {}
     for spec in (*stage.inputs, *stage.outputs):
-        tensors[spec.name] = backend.buffer(spec, spec.resolve(**photo))
+        tensors[spec.name] = backend.buffer(spec, spec.resolve(**size))
         if spec.name in inputs:
-            backend.upload(tensors[spec.name], inputs[spec.name])
+            backend.upload(tensors[spec.name], np.asarray(inputs[spec.name]))
     backend.bind(stage.name, tensors)()
     return {spec.name: np.array(backend.download(tensors[spec.name])) for spec in stage.outputs}

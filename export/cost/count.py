@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -13,7 +13,6 @@ from onnx.reference import ReferenceEvaluator
 from runtime.errors import PackageError
 from runtime.package.manifest import Stage
 
-from ..passes.cpu_forms import restore
 from ..passes.edit import set_nodes
 from ..passes.query_blocks import attention_of, plain_attention, queries_of
 
@@ -25,32 +24,15 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class GraphCost:
-    """``StageCost`` at one photo size."""
+    """What a graph as it is written costs at one size; the units are those of ``StageCost``."""
 
     flop: int
     live_bytes: int
-    plain_live_bytes: int
     weight_bytes: int
 
 
-def stage_costs(content: bytes, stage: Stage, sizes: Sequence[tuple[int, int]], where: str) -> list[GraphCost]:
-    """The cost of one photo in ``stage``, whose graph is ``content``, at each padded size (height, width) in pixels.
-
-    flop are those of the network, whatever forms its graph is written in; bytes those of the graph as it is. where:
-    its name in errors. Raises PackageError.
-    """
-    plain = restore(content)
-    costs = []
-    for height, width in sizes:
-        cost = graph_cost(_sized(content, stage, height, width), where)
-        if plain != content:
-            other = graph_cost(_sized(plain, stage, height, width), where)
-            cost = replace(cost, flop=other.flop, plain_live_bytes=other.live_bytes)
-        costs.append(cost)
-    return costs
-
-
-def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
+def sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelProto:
+    """The graph of ``stage`` with the shapes of one padded photo of this size in pixels."""
     model = onnx.load_from_string(content)
     for value in (*model.graph.input, *model.graph.output):
         shape = stage.tensors[value.name].resolve(1, height, width)
@@ -60,7 +42,10 @@ def _sized(content: bytes, stage: Stage, height: int, width: int) -> onnx.ModelP
 
 
 def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
-    """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors."""
+    """Cost of a graph whose inputs have sizes in numbers. The model is changed. where: its name in errors.
+
+    Raises PackageError for a graph whose shapes cannot be told.
+    """
     inputs = [value.name for value in model.graph.input]
     weight_bytes = _strip_weights(model)
     attentions = [plain for node in model.graph.node if (plain := attention_of(node))]
@@ -70,8 +55,7 @@ def graph_cost(model: onnx.ModelProto, where: str) -> GraphCost:
     sizes = {name: prod(shape) * item_sizes[name] for name, shape in shapes.items()}
     for plain in attentions:
         _block_sizes(plain, queries_of(model), shapes, sizes)
-    live_bytes = _live_bytes(model, inputs, sizes)
-    return GraphCost(flop, live_bytes, live_bytes, weight_bytes)
+    return GraphCost(flop, _live_bytes(model, inputs, sizes), weight_bytes)
 
 
 def _block_sizes(plain: Sequence[onnx.NodeProto], queries: int, shapes: Shapes, sizes: dict[str, int]) -> None:

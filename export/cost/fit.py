@@ -8,9 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
+from runtime.image import padded_size
 from runtime.package.manifest import Polynomial, Stage, StageCost
 
-from .count import stage_costs
+from ..passes.cpu_forms import restore
+from .count import graph_cost, sized
 
 # Height, width: the same pixels in other shapes tell rows from pixels, the largest the square from the rest. All of
 # them have more positions than one block of queries (512x1024 has 2048): the scores grow with the square up to there.
@@ -21,13 +23,14 @@ _EXACT = 1e-6  # relative: float64 sums of integers stay below
 def stage_cost(content: bytes, stage: Stage, pad_multiple: int, where: str) -> StageCost:
     """The manifest's entry for ``stage``, whose graph is ``content``. where: its name in errors. Raises PackageError
     for a graph whose shapes cannot be told."""
-    sizes = [(-(-h // pad_multiple) * pad_multiple, -(-w // pad_multiple) * pad_multiple) for h, w in _SIZES]
-    counts = stage_costs(content, stage, sizes, where)
+    sizes = [(padded_size(height, pad_multiple), padded_size(width, pad_multiple)) for height, width in _SIZES]
+    plain = restore(content)
+    counts = {form: [graph_cost(sized(form, stage, *size), where) for size in sizes] for form in {content, plain}}
     return StageCost(
-        flop=fit(sizes, [one.flop for one in counts]),
-        live_bytes=fit(sizes, [one.live_bytes for one in counts]),
-        plain_live_bytes=fit(sizes, [one.plain_live_bytes for one in counts]),
-        weight_bytes=counts[0].weight_bytes,
+        flop=fit(sizes, [one.flop for one in counts[plain]]),
+        live_bytes=fit(sizes, [one.live_bytes for one in counts[content]]),
+        plain_live_bytes=fit(sizes, [one.live_bytes for one in counts[plain]]),
+        weight_bytes=counts[content][0].weight_bytes,
     )
 
 

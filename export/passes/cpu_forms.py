@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .edit import with_nodes
+from .edit import part_maker, with_nodes
 from .query_blocks import plain_attention
 
 GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
@@ -165,12 +165,7 @@ def _group_norm(
         f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
     }
     nodes: list[onnx.NodeProto] = []
-
-    def make(part: str, operator: str, *inputs: str, **options: int) -> str:
-        name = f"{result}{GROUP_NORM}{part}"
-        made = result if part == "shift" else name
-        nodes.append(helper.make_node(operator, inputs, [made], name=name, **options))
-        return made
+    make = part_maker(nodes, result, GROUP_NORM, "shift")
 
     def group_mean(part: str, value: str) -> str:
         """(B, groups, 1), by rows, columns, channels in turn: onnxruntime takes six times as long for rows and columns
@@ -199,32 +194,25 @@ def _upsample(
     rows = (((0,), (1, 2)), ((0, 1), (2,)))  # which of the 3 weights fall on which of the 2 pixels, by p
     weights, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:3])
     result = conv.output[0]
-    quads: list[onnx.NodeProto] = []
+    nodes: list[onnx.NodeProto] = []
+    make = part_maker(nodes, result, UPSAMPLE, "interleave")
+    quads: dict[str, str] = {}
     for p, q in product((0, 1), repeat=2):
         kernel = np.zeros((*weights.shape[:2], 2, 2))
         for (i, up), (j, left) in product(enumerate(rows[p]), enumerate(rows[q])):
             kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
-        name = f"{result}{UPSAMPLE}{p}{q}"
         layer = conv.input[1].removesuffix(".weight") + f".quad{p}{q}"
         added[f"{layer}.weight"] = kernel.astype(weights.dtype)
         added[f"{layer}.bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
-        inputs = [source, f"{layer}.weight", f"{layer}.bias"]
         pads = [1 - p, 1 - q, p, q]
-        quads.append(helper.make_node("Conv", inputs, [name], name=name, kernel_shape=[2, 2], pads=pads))
+        read = source, f"{layer}.weight", f"{layer}.bias"
+        quads[f"{p}{q}"] = make(f"{p}{q}", "Conv", *read, kernel_shape=[2, 2], pads=pads)
     added |= {"beside": np.array([4]), "double_rows": np.array([0, 0, -1])}
 
-    def make(part: str, operator: str, *inputs: str, **options: int) -> str:
-        name = f"{result}{UPSAMPLE}{part}"
-        made = result if part == "interleave" else name
-        quads.append(helper.make_node(operator, inputs, [made], name=name, **options))
-        return made
-
     # rows first: onnxruntime's quantiser bears no Unsqueeze behind a convolution (calibration/quantise.py)
-    columns = [
-        make(f"column{q}", "Concat", f"{result}{UPSAMPLE}0{q}", f"{result}{UPSAMPLE}1{q}", axis=3) for q in (0, 1)
-    ]
+    columns = [make(f"column{q}", "Concat", quads[f"0{q}"], quads[f"1{q}"], axis=3) for q in (0, 1)]
     width = make("width", "Shape", columns[0], start=3, end=4)
     pixels = [make(f"pixels{q}", "Unsqueeze", column, "beside") for q, column in enumerate(columns)]
     size = make("size", "Concat", "double_rows", width, axis=0)
     make("interleave", "Reshape", make("pixels", "Concat", *pixels, axis=4), size)
-    return quads
+    return nodes

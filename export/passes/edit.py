@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 
 def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
@@ -33,6 +34,21 @@ def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
 
 def copied(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+
+
+def part_maker(nodes: list[onnx.NodeProto], result: str, mark: str, last: str = "") -> Callable[..., str]:
+    """make(part, operator, *inputs, **attributes) -> the tensor that is made; its node is added to ``nodes``.
+
+    Both are named by ``result``, ``mark`` and the part; the node of the part ``last`` makes ``result`` itself.
+    """
+
+    def make(part: str, operator: str, *read: str, **attributes: Any) -> str:
+        name = f"{result}{mark}{part}"
+        made = result if part == last else name
+        nodes.append(helper.make_node(operator, read, [made], name=name, **attributes))
+        return made
+
+    return make
 
 
 def inputs(node: onnx.NodeProto) -> Iterator[str]:

@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .edit import copied, with_nodes
+from .edit import copied, part_maker, with_nodes
 
 ATTENTION = "/attention/"
 """In the names of what stands for one attention: what it makes, the mark, the part."""
@@ -140,70 +140,62 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
     plain = copied(chain)
     plain[-1].output[0] = f"{result}{ATTENTION}few"
     nodes: list[onnx.NodeProto] = []
-
-    def make(part: str, operator: str, *inputs: str, into: list[onnx.NodeProto] = nodes, **options: object) -> str:
-        name = f"{result}{ATTENTION}{part}"
-        into.append(helper.make_node(operator, inputs, [name], name=name, **options))
-        return name
-
+    make = part_maker(nodes, result, ATTENTION, last="attention")
     count = make("count", "Shape", query, start=2, end=3)
     is_one = make("is_one", "Squeeze", make("are_one", "Equal", count, "attention_one"))
     is_few = make("is_few", "Squeeze", make("are_few", "LessOrEqual", count, "attention_queries"))
 
     many: list[onnx.NodeProto] = []
-    rounded = make("rounded", "Add", count, "attention_queries_less_1", into=many)
-    blocks = make("blocks", "Div", rounded, "attention_queries", into=many)
-    rest = make("rest", "Sub", blocks, "attention_one", into=many)
-    size = make("size", "Div", make("rounded_count", "Add", count, rest, into=many), blocks, into=many)
-    short = make("short", "Sub", make("padded_count", "Mul", blocks, size, into=many), count, into=many)
+    in_many = part_maker(many, result, ATTENTION)
+    rounded = in_many("rounded", "Add", count, "attention_queries_less_1")
+    blocks = in_many("blocks", "Div", rounded, "attention_queries")
+    rest = in_many("rest", "Sub", blocks, "attention_one")
+    size = in_many("size", "Div", in_many("rounded_count", "Add", count, rest), blocks)
+    short = in_many("short", "Sub", in_many("padded_count", "Mul", blocks, size), count)
     ends = ("attention_zeros_3", "attention_zeros_3", short, "attention_zero")
-    padded = make("padded", "Pad", query, make("ends", "Concat", *ends, into=many, axis=0), into=many)
+    padded = in_many("padded", "Pad", query, in_many("ends", "Concat", *ends, axis=0))
 
     def seen(kind: str, name: str) -> str:
         """(B, 1, C, positions seen) of keys or values"""
         cut = ("attention_zeros_2", "attention_all_2", "attention_axes_2_3", KEY_STRIDE)
-        some = make(f"some_{kind}", "Slice", _map(name, maker), *cut, into=many)
-        flat = make(f"flat_{kind}", "Reshape", some, "attention_flat", into=many)
-        return make(f"seen_{kind}", "Unsqueeze", flat, "attention_one", into=many)
+        some = in_many(f"some_{kind}", "Slice", _map(name, maker), *cut)
+        flat = in_many(f"flat_{kind}", "Reshape", some, "attention_flat")
+        return in_many(f"seen_{kind}", "Unsqueeze", flat, "attention_one")
 
     keys = seen("keys", key)
-    values = make("values", "Transpose", seen("values", value), into=many, perm=_SWAP_LAST)
+    values = in_many("values", "Transpose", seen("values", value), perm=_SWAP_LAST)
 
     body: list[onnx.NodeProto] = []
+    in_body = part_maker(body, result, ATTENTION)
     index, go = (f"{result}{ATTENTION}{name}" for name in ("index", "go"))
-    start = make("start", "Mul", index, size, into=body)
-    end = make("end", "Add", start, size, into=body)
-    block = make("block", "Slice", padded, start, end, "attention_axis_2", into=body)
-    block_scores = make("scores", "MatMul", block, keys, into=body)
-    softmaxed = make("softmax", "Softmax", block_scores, into=body, axis=-1)
-    block_result = make("weighted", "MatMul", softmaxed, values, into=body)
-    go_on = make("go_on", "Identity", go, into=body)
+    start = in_body("start", "Mul", index, size)
+    end = in_body("end", "Add", start, size)
+    block = in_body("block", "Slice", padded, start, end, "attention_axis_2")
+    block_scores = in_body("scores", "MatMul", block, keys)
+    softmaxed = in_body("softmax", "Softmax", block_scores, axis=-1)
+    block_result = in_body("weighted", "MatMul", softmaxed, values)
+    go_on = in_body("go_on", "Identity", go)
     loop = helper.make_graph(
         body,
         "block",
         [_value(index, TensorProto.INT64, 0), _value(go, TensorProto.BOOL, 0)],
         [_value(go_on, TensorProto.BOOL, 0), _value(block_result, elem_type, 4)],
     )
-    times = make("times", "Squeeze", blocks, into=many)
-    made = make("made", "Loop", times, "attention_go", into=many, body=loop)  # (blocks, B, 1, size, C)
-    turned = make("turned", "Transpose", made, into=many, perm=[1, 2, 4, 0, 3])
-    joined = make("joined", "Reshape", turned, "attention_join", into=many)
-    make("many", "Slice", joined, "attention_zero", count, "attention_axis_3", into=many)
+    times = in_many("times", "Squeeze", blocks)
+    made = in_many("made", "Loop", times, "attention_go", body=loop)  # (blocks, B, 1, size, C)
+    turned = in_many("turned", "Transpose", made, perm=[1, 2, 4, 0, 3])
+    joined = in_many("joined", "Reshape", turned, "attention_join")
+    in_many("many", "Slice", joined, "attention_zero", count, "attention_axis_3")
 
-    def choose(part: str, condition: str, yes: list[onnx.NodeProto], no: list[onnx.NodeProto]) -> onnx.NodeProto:
-        graphs = (
-            helper.make_graph(one, name, [], [_value(one[-1].output[0], elem_type, 4)])
-            for name, one in (("yes", yes), ("no", no))
-        )
-        name = f"{result}{ATTENTION}{part}"
-        return helper.make_node(
-            "If", [condition], [name], name=name, then_branch=next(graphs), else_branch=next(graphs)
-        )
+    def branch(name: str, inside: list[onnx.NodeProto]) -> onnx.GraphProto:
+        return helper.make_graph(inside, name, [], [_value(inside[-1].output[0], elem_type, 4)])
 
     alone: list[onnx.NodeProto] = []
-    make("alone", "Transpose", value, into=alone, perm=_SWAP_LAST)
-    nodes.append(choose("attention", is_one, alone, [choose("not_alone", is_few, plain, many)]))
-    nodes[-1].output[0] = result
+    part_maker(alone, result, ATTENTION)("alone", "Transpose", value, perm=_SWAP_LAST)
+    not_alone: list[onnx.NodeProto] = []
+    choose = part_maker(not_alone, result, ATTENTION)
+    choose("not_alone", "If", is_few, then_branch=branch("yes", plain), else_branch=branch("no", many))
+    make("attention", "If", is_one, then_branch=branch("yes", alone), else_branch=branch("no", not_alone))
     return nodes
 
 

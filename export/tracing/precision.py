@@ -51,15 +51,11 @@ def convert(model: DiffLL, precision: Precision, islands: Collection[str] = ISLA
     if dtype == torch.float32:
         return model
     converted: DiffLL = copy.deepcopy(model).to(dtype)
-    for module in converted.modules():
+    originals = dict(model.named_modules())
+    for name, module in converted.named_modules():
         if isinstance(module, GroupNorm) and "group_norm" in islands:
-            module.float()
+            # the values themselves, not what is left of them after a trip through half precision
+            module.float().load_state_dict(originals[name].state_dict())
         elif isinstance(module, CrossAttention) and "row_attention" in islands:
             module.score_dtype = torch.float32
-    if "group_norm" in islands:  # their values, not what is left of them after a trip through half precision
-        originals = dict(model.named_parameters())
-        for name, module in converted.named_modules():
-            if isinstance(module, GroupNorm):
-                module.weight.data = originals[f"{name}.weight"].data.clone()
-                module.bias.data = originals[f"{name}.bias"].data.clone()
     return converted

@@ -42,7 +42,11 @@ def trace(stage: StageGraph, pad_multiple: int) -> bytes:
             verbose=False,
         )
     model = program.model_proto
-    _name_dimensions(model, specs)
+    by_name = {spec.name: spec for spec in specs}
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, size in zip(value.type.tensor_type.shape.dim, by_name[value.name].shape, strict=True):
+            if isinstance(size, str):
+                dim.dim_param = size
     model.graph.name = stage.name
     model.producer_name, model.producer_version = "diffll-deploy", ""
     del model.metadata_props[:]
@@ -64,14 +68,6 @@ def _dynamic(spec: TensorSpec, dims: dict[str, torch.export.Dim], pad_multiple: 
             factor = 1 if symbol == "batch" else pad_multiple // divisor
             dynamic[axis] = factor * dims[symbol] if factor > 1 else dims[symbol]
     return dynamic
-
-
-def _name_dimensions(model: onnx.ModelProto, specs: tuple[TensorSpec, ...]) -> None:
-    by_name = {spec.name: spec for spec in specs}
-    for value in (*model.graph.input, *model.graph.output):
-        for dim, size in zip(value.type.tensor_type.shape.dim, by_name[value.name].shape, strict=True):
-            if isinstance(size, str):
-                dim.dim_param = size
 
 
 @contextlib.contextmanager
