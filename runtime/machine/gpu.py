@@ -13,12 +13,15 @@ _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute of cuda.h
 
 @dataclass(frozen=True)
 class Gpu:
-    """compute_capability: such as "8.9"; driver_cuda: the newest CUDA that the driver speaks, such as "13.0"."""
+    """An NVIDIA GPU and its driver."""
 
     name: str
     compute_capability: str
+    """Such as "8.9"."""
     integrated: bool
+    """Shares the host's memory, as on a Jetson."""
     driver_cuda: str
+    """The newest CUDA that the driver speaks, such as "13.0"."""
 
 
 def is_jetson() -> bool:
