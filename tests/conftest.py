@@ -143,7 +143,7 @@ def tiny_package(make_checkpoint: Callable[..., Path], once: Callable[..., Path]
 
     def command(output: Path) -> None:
         words = [sys.executable, kept_traces.__file__, str(traces), str(make_checkpoint()), "-o", str(output)]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{output}\n"
         assert "certified: at most 0." in done.stderr
@@ -191,7 +191,7 @@ def level_package(
         def build(output: Path) -> None:
             if levels == 1:
                 words = [sys.executable, "-m", "export.build", str(checkpoint), "-o", str(output)]
-                subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300, check=True)
+                subprocess.run(words, cwd=ROOT, capture_output=True, timeout=600, check=True)
             else:
                 build_package(checkpoint, "fp32", output)
 

@@ -4,17 +4,18 @@
 # read by pyright. Needs a package index.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+code=(export/engine.py export/builders/{base,tensorrt,profiles}.py runtime/engines runtime/machine/gpu.py
+  runtime/doctor/probes.py runtime/backends/base.py runtime/backends/tensorrt)
+for path in "${code[@]}"; do
+  [ -e "$path" ] || { echo "types: $path is gone; follow it here" >&2; exit 1; }
+done
 python=$PWD/.venv/bin/python
 $python -m pip install -q --no-deps --upgrade --target build/stubs tensorrt-stubs==10.13.0.35.1
 $python -m venv build/pyright
 build/pyright/bin/pip install -q basedpyright==1.40.2
 cat >build/pyrightconfig.json <<JSON
 {
-  "include": ["../export/engine.py", "../export/builders/tensorrt.py", "../export/builders/profiles.py", "../export/builders/base.py",
-              "../runtime/engines/cache.py", "../runtime/engines/fit.py", "../runtime/engines/libraries.py", "../runtime/machine/gpu.py", "../runtime/doctor/probes.py", "../runtime/backends/base.py",
-              "../runtime/backends/tensorrt/cuda.py", "../runtime/backends/tensorrt/open.py",
-              "../runtime/backends/tensorrt/backend.py", "../runtime/backends/tensorrt/engines.py", "../runtime/backends/tensorrt/job.py",
-              "../runtime/backends/tensorrt/library.py", "../runtime/backends/tensorrt/runtime_cache.py"],
+  "include": [$(printf '"../%s", ' "${code[@]}" | sed 's/, $//')],
   "extraPaths": ["stubs", ".."], "typeCheckingMode": "standard", "reportMissingImports": "none",
   "reportMissingModuleSource": "none", "pythonVersion": "3.11"
 }

@@ -179,7 +179,7 @@ def check(package, out, sizes=((360, 640), (1080, 1920)), levels=1, gpu=None, ch
             f"{size} 10 steps, ms",
             [round(float(np.median(times)), 2), {k: round(v, 2) for k, v in enhancer.timings.items()}],
         )
-    frames = [frame(seed, sizes[0]) for seed in range(8)]
+    frames = [frame(seed, sizes[0]) for seed in range(3 if gpu else 8)]
     expected = [enhancer(one, steps=4) for one in frames]
     say(
         "stream equals calls",
