@@ -20,7 +20,7 @@ from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.sampler import check_steps
 
-from .runners import Job
+from .job import Job
 
 Size = tuple[int, int]  # width, height
 

@@ -11,9 +11,9 @@ import numpy as np
 from runtime.image import psnr
 
 from .configs import Config, certificate
+from .job import SEED
 from .measure import Measurement, step_medians
 from .records import Record, digest
-from .runners import SEED
 from .stats import UNSTEADY, drift, latency, medians, variation
 
 BATCH = 1

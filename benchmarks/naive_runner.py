@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from runtime.image import to_pixels, to_tensor
 from runtime.package.reading import Package
 
+from .job import Job, Laps, Photo, noise
 from .naive_trace import UNROLLED
-from .runners import Job, Laps, Photo, noise
 
 Array = NDArray[np.float32]
 

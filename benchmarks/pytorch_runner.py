@@ -11,7 +11,7 @@ from export.checkpoint import load_checkpoint
 from runtime.image import to_pixels, to_tensor
 from runtime.machine.cores import usable_cores
 
-from .runners import Job, Laps, Photo, noise
+from .job import Job, Laps, Photo, noise
 
 
 class PyTorchRunner:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .device_memory import DeviceMemory
-from .runners import Job, PackageRunner, Photo, Runner, open_runner
+from .job import Job, Photo, Runner
+from .runners import PackageRunner, open_runner
 
 _PR_SET_PDEATHSIG = 1
 

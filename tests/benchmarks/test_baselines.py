@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.job import SEED, Job
 from benchmarks.naive_trace import STAGES, UNROLLED, trace
 from benchmarks.photos import synthetic
-from benchmarks.runners import SEED, Job, open_runner
+from benchmarks.runners import open_runner
 from runtime.enhancer import Enhancer
 
 WIDTH, HEIGHT = 44, 30
@@ -70,7 +71,7 @@ def test_the_package_runner_gives_the_enhancers_picture(tiny_package, expected):
 
 def test_the_worker_of_a_package_never_loads_torch(tiny_package):
     code = (
-        "import sys, benchmarks.worker\nfrom benchmarks.runners import Job, open_runner\n"
+        "import sys, benchmarks.worker\nfrom benchmarks.job import Job\nfrom benchmarks.runners import open_runner\n"
         f"open_runner(Job('package', {str(tiny_package)!r}, 1, 'ddim', 'onnxruntime'))\n"
         "assert not {'torch', 'onnx', 'export'} & set(sys.modules)\n"
     )

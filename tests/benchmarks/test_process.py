@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.job import Job
 from benchmarks.process import ROOT, WorkerError, WorkerProcess
-from benchmarks.runners import Job
 
 
 def state(pid: int) -> str:
