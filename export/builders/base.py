@@ -20,6 +20,7 @@ class Builder(Protocol):
     @property
     def environment(self) -> Mapping[str, Any]:
         """What of this machine an engine depends on: part of its key."""
+        ...
 
     def build(
         self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
@@ -29,3 +30,4 @@ class Builder(Protocol):
         profile: input -> its smallest, usual and largest shape; empty: every size. Raises EngineError with the
         library's own words.
         """
+        ...

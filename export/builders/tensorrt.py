@@ -48,7 +48,7 @@ class TensorRTBuilder:
     InputError (GPU or option that the target does not support)."""
 
     def __init__(self, target: Target, options: Options) -> None:
-        self.target = target
+        self.target: Target = target
         self.options = options
         self.flags: Mapping[str, Any] = asdict(options)
         self._rtx = target == "tensorrt-rtx"
