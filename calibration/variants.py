@@ -40,7 +40,7 @@ class SwitchBackend:
 
     def __init__(self, base: Backend[Any], other: Backend[Any], stages: set[str], at: set[int] | None) -> None:
         self._base, self._other, self._stages, self._at = base, other, stages, at
-        self.traits, self.runs_on = base.traits, base.runs_on
+        self.traits = base.traits
         self.buffer, self.upload, self.download, self.sequence = base.buffer, base.upload, base.download, base.sequence
 
     def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True, form: Form = PLAIN) -> Call:

@@ -23,7 +23,7 @@ from .planning.memory import parse_size
 from .planning.request import Plan, Request
 from .running.arguments import as_batch, check_plan, checked_frames, is_single, make_noise
 from .running.auto import open_backend
-from .running.result import Outcome
+from .running.laps import Outcome
 from .running.runner import Runner
 from .running.stream import Stream
 from .sampler import check_steps

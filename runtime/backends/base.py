@@ -71,8 +71,6 @@ class Backend(Protocol[Buffer]):
     why: str
     """What ``auto`` found when it chose this one, or why this one runs as it does; empty where there is nothing to
     say."""
-    runs_on: str
-    """Library, version and device, such as ``onnxruntime 1.32.0, CPUExecutionProvider``: a speed is kept for it."""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Buffer:
         """A new device buffer for the tensor ``spec`` at ``shape``; its content is undefined. It lives until it

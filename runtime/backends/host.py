@@ -25,7 +25,6 @@ class HostBackend:
     name: str
     traits: Traits
     why = ""
-    runs_on = ""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         return np.zeros(shape, bfloat16.BITS if spec.dtype == "bfloat16" else spec.dtype)

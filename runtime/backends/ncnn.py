@@ -80,7 +80,6 @@ class NcnnBackend(HostBackend):
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         # a full-size 600x400 photo takes 7 % longer where its memory is given back
         self._low_memory = low_memory
-        self.runs_on = f"ncnn {ncnn.__version__}, " + ("CPU" if device == _CPU else f"vulkan:{device}")
         self._levels = package.manifest.levels
         self._nets: dict[str, _Net] = {}
         self._pools = [ncnn.PoolAllocator() for _ in range(2)]

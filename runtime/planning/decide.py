@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ..errors import InputError, OutOfMemoryError
 from ..image import padded_size
@@ -93,14 +94,11 @@ class Planner:
         return next((plan for plan in behind if size(plan) <= _SMALLER * size(after)), behind[-1] if behind else None)
 
 
-@dataclass(frozen=True)
-class _Load:
-    """What a kind of plan takes."""
+class _Load(NamedTuple):
+    """What a kind of plan takes: work and scratch memory by stage, of one run, and the process's peak."""
 
     flop: Mapping[str, int]
-    """By stage, of one run for one photo."""
     stages: Mapping[str, int]
-    """Scratch memory by stage."""
     peak_bytes: int
 
 

@@ -14,7 +14,7 @@ from ..names import CANDIDATES
 from ..package.reading import Package
 from .speed import one_step
 
-_PROBE_SIDE = 256  # pixels, before padding: large enough that the convolutions count
+_SIDE = 256  # pixels, before padding: large enough that the convolutions count
 _log = logging.getLogger(__name__)
 
 
@@ -31,35 +31,30 @@ def open_backend(
         return open_named(name, package, providers, low_memory=low_memory)
     if providers is not None:
         raise InputError("providers= names a backend's own devices; ask for that backend instead of auto.")
-    seconds: dict[str, float] = {}
+    side = padded_size(_SIDE, package.manifest.pad_multiple)
+    times: dict[str, float] = {}
     failures: dict[str, str] = {}
     kept: Backend[Any] | None = None
     for candidate in CANDIDATES:
         try:
             backend = open_named(candidate, package, None, low_memory=low_memory)
-            elapsed = _probe(backend, package)
+            elapsed = sum(one_step(backend, package, side).values())
         except DiffLLError as error:
             failures[candidate] = str(error)
             _log.info("auto leaves out %s: %s", candidate, error)
             continue
         slower: Backend[Any] | None = backend
-        if kept is None or elapsed < min(seconds.values()):
+        if kept is None or elapsed < min(times.values()):
             slower, kept = kept, backend
-        seconds[candidate] = elapsed
+        times[candidate] = elapsed
         if slower is not None:
             slower.close()
     if kept is None:
         tried = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise BackendUnavailableError(f"no backend opens {package.path} on this machine. {tried}")
-    times = ", ".join(f"{name} {1000 * one:.0f} ms" for name, one in sorted(seconds.items(), key=lambda item: item[1]))
+    told = ", ".join(f"{name} {times[name]:.0f} ms" for name in sorted(times, key=times.__getitem__))
     absent = f"; not usable: {', '.join(failures)}" if failures else ""
-    why = f"auto: {kept.name} is the fastest here ({_PROBE_SIDE}x{_PROBE_SIDE}, one step: {times}{absent})"
+    why = f"auto: {kept.name} is the fastest here ({_SIDE}x{_SIDE}, one step: {told}{absent})"
     kept.why = why
     _log.info(why)
     return kept
-
-
-def _probe(backend: Backend[Any], package: Package) -> float:
-    """Seconds of one photo with one step."""
-    side = padded_size(_PROBE_SIDE, package.manifest.pad_multiple)
-    return sum(one_step(backend, package, side).values()) / 1000

@@ -19,9 +19,8 @@ from ..planning.decide import Planner
 from ..planning.memory import parse_size
 from ..planning.request import Memory, Plan, Request
 from ..sampler import make_table
-from .laps import Laps
+from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
-from .result import Outcome, to_photos
 from .tiled import StripRunner
 
 _SHAPES_KEPT = 2  # programs (buffers and bindings) kept for photo shapes that come again
@@ -123,7 +122,7 @@ class Runner:
                 image = to_tensor(photos, self.manifest.pad_multiple)
             output = self._program(len(photos), *image.shape[2:]).run(image, x_t, steps, laps)
             with laps.part("crop"):
-                return to_photos(output, photos.shape[1:3], photos.dtype, self.manifest, self.backend)
+                return to_photos(output, photos.shape[1:3], photos.dtype, self.backend)
         self.programs.clear()  # what they keep was not planned for
         if self._strips is None or self._strips.plan != plan:
             self._strips = None

@@ -1,77 +1,28 @@
-"""How fast this machine runs a package: a short measurement, kept in the user's cache folder."""
+"""How fast this machine runs a package, by a short measurement."""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import os
-import platform
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backends.base import Backend
 from ..image import padded_size
-from ..machine.cores import usable_cores
-from ..machine.files import write_file
-from ..names import LOOP, __version__
+from ..names import LOOP
 from ..package.reading import Package
 from ..sampler import make_table
 from .laps import Laps
 from .program import Program, Steps
 
 _SIDE = 512  # pixels
-_log = logging.getLogger(__name__)
 
 
 def speeds(backend: Backend[Any], package: Package) -> dict[str, float]:
     """FLOP a second, as the manifest counts them: ``denoiser``, and ``rest`` of the stages.
 
-    Measured by one photo of 512x512, one step, the second of two; kept for everything that the key holds. Where the
-    cache folder cannot be written it is measured every time.
+    Measured by one photo of 512x512 and one step, in a second or two: nothing is kept that a new library, provider or
+    neighbour on the machine could make wrong. Raises InputError or EngineError.
     """
-    key = {
-        "package": package.sha256,
-        "backend": backend.name,
-        "runs_on": backend.runs_on,
-        "cores": usable_cores(),
-        "machine": platform.node(),
-        "version": __version__,
-    }
-    folder = cache_folder()
-    if folder is None:
-        return measure(backend, package)
-    path = folder / f"{sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-    try:
-        kept = json.loads(path.read_bytes())
-        found = {name: float(kept[name]) for name in ("denoiser", "rest")}
-        if all(math.isfinite(value) and value > 0 for value in found.values()):
-            return found
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none there, or a damaged one: measured again
-    found = measure(backend, package)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with write_file(path, overwrite=True, mode=0o600) as file:
-            file.write(json.dumps(key | found).encode())
-    except OSError as error:
-        _log.info("the measured speed cannot be kept in %s (%s)", folder, error.strerror)
-    return found
-
-
-def cache_folder() -> Path | None:
-    """None where the user has no home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "diffll" / "speeds"
-    except RuntimeError:
-        return None
-
-
-def measure(backend: Backend[Any], package: Package) -> dict[str, float]:
     side = padded_size(_SIDE, package.manifest.pad_multiple)
     times = one_step(backend, package, side)
     flop = {name: cost.flop.at(side, side) for name, cost in package.manifest.cost.items()}

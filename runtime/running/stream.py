@@ -15,9 +15,8 @@ from ..errors import DiffLLError, InputError, OutOfMemoryError
 from ..image import Pixels, padded_size, to_pixels, to_tensor
 from ..machine.host import resident_bytes
 from ..planning.request import Plan, Request
-from .laps import Laps
+from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
-from .result import Outcome, to_photos
 from .runner import Runner, why_no_memory
 
 _FRAMES = 2  # that are in memory at once
@@ -153,7 +152,7 @@ class Slot:
             output = self.program.collect()
         with self._laps.part("crop"):
             size = self._plan.height, self._plan.width
-            pixels = to_photos(output, size, self._dtype, self._runner.manifest, self._runner.backend)
+            pixels = to_photos(output, size, self._dtype, self._runner.backend)
         return Outcome(pixels, self._laps, self._plan, "")
 
     def settle(self) -> None:

@@ -11,9 +11,8 @@ from ..backends.base import Backend, Job
 from ..image import Pixels, padded_size, to_tensor
 from ..package.manifest import Manifest
 from ..planning.strips import Strip, halo, strips
-from .laps import Laps
+from .laps import Laps, to_photos
 from .program import Stages, buffer_maker
-from .result import to_photos
 
 
 class Strips:
@@ -56,7 +55,7 @@ class Strips:
             output = self._download(self._stages.output)[:, :, strip.first - strip.top : strip.end - strip.top]
             with self._laps.part("crop"):
                 part = result[strip.first : strip.end]
-                part[...] = to_photos(output, part.shape[:2], photo.dtype, manifest, self._backend)[0]
+                part[...] = to_photos(output, part.shape[:2], photo.dtype, self._backend)[0]
         return result
 
     def _run(self, job: Job, photo: Pixels, strip: Strip) -> None:

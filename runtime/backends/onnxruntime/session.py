@@ -78,7 +78,6 @@ class OnnxRuntimeBackend:
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._package, self._providers = package, full
-        self.runs_on = f"onnxruntime {ort.__version__}, {', '.join(full)}"
         self._one_region = low_memory and full == [_CPU] and _one_region()
         live, low = (1.15, 0.9) if self._one_region else (1.45, 1.15)
         self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)

@@ -57,7 +57,6 @@ class OpenVinoBackend(HostBackend):
     def __init__(self, package: Package, devices: Sequence[str], low_memory: bool) -> None:
         device, precision = ", ".join(devices), package.manifest.precision
         core = open_core(device, precision)
-        self.runs_on = f"openvino {ov.get_version()}, {device}"
         engines = _engines(package, core) if device == CPU else []
         sized = [engine for engine in engines if engine.key.get("profile")]
         self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])

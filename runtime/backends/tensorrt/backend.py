@@ -45,7 +45,6 @@ class TensorRTBackend:
         cuda.require_device()
         self.name = library.target
         self.why = ""
-        self.runs_on = f"{library.target} {library.version}, {library.gpu.name}"
         self._library = library
         self._manifest = package.manifest
         self._engines = Engines(package, library)
