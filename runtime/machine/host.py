@@ -79,10 +79,13 @@ def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGR
     return max(free, 0)
 
 
-def resident_bytes(status: Path = Path("/proc/self/status")) -> int | None:
-    """What this process holds in memory now; None where it is not told."""
-    resident = _number(status, r"^VmRSS:\s*(\d+) kB")
-    return None if resident is None else resident << 10
+def resident_bytes(statm: str = "/proc/self/statm") -> int | None:
+    """What this process holds in memory now; None where it is not told. Asked at every photo: in microseconds."""
+    try:
+        with open(statm, "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 def _number(path: Path, pattern: str) -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from runtime.machine.host import free_memory_bytes, read_cpuinfo, resident_bytes
 
 
 def test_what_the_machine_tells(tmp_path):
-    (tmp_path / "status").write_text("VmPeak:\t  10 kB\nVmRSS:\t   4 kB\n")
-    assert resident_bytes(tmp_path / "status") == 4096
+    (tmp_path / "statm").write_text("900 3 2 1 0 5 0\n")
+    assert resident_bytes(tmp_path / "statm") == 3 * os.sysconf("SC_PAGE_SIZE")
     assert resident_bytes(tmp_path / "none") is None
     assert free_memory_bytes(tmp_path / "none") is None
 
