@@ -215,10 +215,8 @@ def build(
 
 def last_build(cache: EngineCache, key: EngineKey) -> float | None:
     """Seconds that the newest engine of this stage and target took."""
-    for engine in cache.entries():
-        if (engine.key.get("stage"), engine.key.get("target")) == (key.stage, key.target):
-            return engine.report.get("build_seconds")
-    return None
+    same = (one for one in cache.entries() if (one.key.get("stage"), one.key.get("target")) == (key.stage, key.target))
+    return next((engine.report.get("build_seconds") for engine in same), None)
 
 
 def attention_report(package: Package, key: EngineKey, activation_bytes: int | None) -> dict[str, Any]:
@@ -247,33 +245,31 @@ def in_thread(work: Callable[[], T]) -> T:
 
     An interrupt ends the process at once. Nothing of the engine is on disk yet at that time.
     """
-    result: list[T] = []
-    errors: list[BaseException] = []
+    from concurrent.futures import Future, wait
+
+    done: Future[T] = Future()
 
     def run() -> None:
         try:
-            result.append(work())
+            done.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            done.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not wait([done], timeout=0.2).done:
+            pass
     except KeyboardInterrupt:
         fail("interrupted; nothing half-written is left behind.")
         sys.stderr.flush()
         os._exit(INTERRUPTED)
-    if errors:
-        error = errors[0]
-        if isinstance(error, DiffLLError | MemoryError):
-            raise error
-        raise EngineError(
-            f"the build stopped with {error!r}. If neither the disk nor memory ran out, this is a bug of ours: report "
-            "it with these words and what `python -m runtime.doctor` prints."
-        ) from error
-    return result[0]
+    error = done.exception()
+    if error is None or isinstance(error, DiffLLError | MemoryError):
+        return done.result()
+    raise EngineError(
+        f"the build stopped with {error!r}. If neither the disk nor memory ran out, this is a bug of ours: report it "
+        "with these words and what `python -m runtime.doctor` prints."
+    ) from error
 
 
 def main_and_leave(argv: Sequence[str] | None = None) -> int:

@@ -16,10 +16,11 @@ DEFAULT_MAX_SIZE: Size = (1920, 1080)
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Padded sizes, (width, height): smallest, the one to tune for, largest."""
+    """The padded photos that an engine takes."""
 
     smallest: Size
     usual: Size
+    """The one to tune for."""
     largest: Size
 
 

@@ -26,18 +26,22 @@ _SMALLER = "Out of memory? Use a smaller photo or batch."
 
 @dataclass
 class LoadedEngine:
+    """An engine that the library has read."""
+
     entry: Engine
     engine: trt.ICudaEngine
     cache: RuntimeCache | None
+    """TensorRT-RTX's; TensorRT has none."""
 
 
 @dataclass(eq=False)
 class Context:
-    """An execution context at fixed shapes. scratch_bytes: what it needs while it runs, given to it from outside."""
+    """An execution context at fixed shapes."""
 
     stage: str
     context: trt.IExecutionContext
     scratch_bytes: int
+    """What it needs while it runs, and is given by ``use_scratch``."""
     library: Library
 
     def use_scratch(self, address: int, size: int) -> None:
