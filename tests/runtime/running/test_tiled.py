@@ -108,8 +108,8 @@ def test_tiles_are_what_pytorch_makes_of_the_same_windows(ready_package, make_ch
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_attention_over_a_part_of_the_keys(bundled_package, backend):
-    """1024 places and fewer see every key: a photo of 2,048 places."""
-    photo = dark(1024, 512)
+    """1024 places and fewer see every key: a photo of 1,120 places."""
+    photo = dark(640, 448)
     with Enhancer.open(bundled_package, backend=backend) as enhancer:
         plan = in_strips(enhancer, photo, 160)
         assert plan.key_stride == 1
