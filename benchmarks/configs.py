@@ -34,7 +34,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Config:
-    """One configuration. For a baseline ``package`` is one that was built from the same checkpoint."""
+    """One configuration."""
 
     job: Job
     package: Package

@@ -1,9 +1,8 @@
-"""What a worker is to run, what a runner is, and what all runners share."""
+"""What a worker is to run, what it opens, and the noise of all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Protocol
 
 import numpy as np
@@ -15,53 +14,41 @@ SEED = 0  # of the noise x_T, for every configuration
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to run. kind: ``package``, ``pytorch`` or ``naive-onnx``.
-
-    package: a directory. backend, provider: of a package. checkpoint, variant: of a baseline (a name of
-    ``configs.VARIANTS``). traces: the folder of ``naive_trace``, for ``naive-onnx``.
-    """
+    """What a worker is to run."""
 
     kind: str
+    """``package``, ``pytorch`` or ``naive-onnx``."""
     package: str
+    """A directory; of a baseline one that was built from its checkpoint."""
     steps: int
     sampler: str
     backend: str = ""
     provider: str | None = None
     checkpoint: str = ""
+    """Of a baseline."""
     variant: str = ""
+    """Of a baseline: a name of ``configs.VARIANTS``."""
     traces: str = ""
+    """The folder of ``naive_trace``, for ``naive-onnx``."""
 
 
-class Runner(Protocol):
-    """Something opened that brightens photos.
-
-    name: what really runs (``auto`` chose a backend). why: of ``auto``, else "". plan: how the last photo was run
-    where that was not whole, else "".
-    stages: milliseconds of the last photo, by part, in running order. step_ms: of each denoiser step, where told.
-    """
+class Timed(Protocol):
+    """Something opened that brightens photos."""
 
     name: str
+    """What really runs: ``auto`` chose a backend."""
     why: str
+    """Of ``auto``, else ""."""
     plan: str
+    """How the last photo was run where that was not whole, else ""."""
     stages: dict[str, float]
+    """Milliseconds of the last photo, by part, in running order."""
     step_ms: list[float]
+    """Of each denoiser step, where told."""
 
     def run(self, photo: Photo) -> Photo:
         """(H, W, 3) uint8 RGB -> the same, with the noise of seed ``SEED``."""
         ...
-
-
-class Laps:
-    """Milliseconds between calls, by name."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-        self._last = perf_counter_ns()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter_ns()
-        self.ms[name] = self.ms.get(name, 0.0) + (now - self._last) / 1e6
-        self._last = now
 
 
 def noise(levels: int, image: NDArray[np.float32]) -> NDArray[np.float32]:

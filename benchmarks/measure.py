@@ -28,10 +28,11 @@ _TURN_MS, _MOST_A_TURN = 150.0, 20  # photos a turn: as many as make a turn this
 
 @dataclass
 class Measurement:
-    """What was found out about one configuration. failed: why there are no times. picture: where its photo is."""
+    """What was found out about one configuration."""
 
     config: Config
     failed: str = ""
+    """Why there are no times."""
     opening: dict[str, Any] = field(default_factory=dict)
     first_photo_ms: float = 0.0
     warm_up_photos: int = 0
@@ -41,6 +42,7 @@ class Measurement:
     memory: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, list[float]] | None = None
     picture: Path | None = None
+    """Where its photo is."""
 
 
 class Bench:

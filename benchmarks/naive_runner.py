@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter_ns
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runtime.image import to_pixels, to_tensor
+from runtime.names import LOOP
 from runtime.package.reading import Package
+from runtime.running.laps import Laps
 
-from .job import Job, Laps, Photo, noise
+from .job import Job, Photo, noise
 from .naive_trace import UNROLLED
 
 Array = NDArray[np.float32]
@@ -34,29 +37,27 @@ class NaiveRunner:
         self.step_ms: list[float] = []
 
     def run(self, photo: Photo) -> Photo:
-        laps, steps = Laps(), Laps()
+        laps = Laps()
         height, width, _ = photo.shape
-        image = to_tensor(photo[None], self._manifest.pad_multiple)
-        x_t = noise(self._manifest.levels, image)
-        laps.lap("pad")
+        with laps.part("pad"):
+            image = to_tensor(photo[None], self._manifest.pad_multiple)
+            x_t = noise(self._manifest.levels, image)
         if self._unrolled:
-            (bright,) = self._run(UNROLLED, image, x_t)
-            laps.lap("graph")
+            with laps.part("graph"):
+                (bright,) = self._run(UNROLLED, image, x_t)
         else:
-            x_cond, *details = self._run("dwt", image)
-            laps.lap("dwt")
+            with laps.part("dwt"):
+                x_cond, *details = self._run("dwt", image)
             restored = []
             for level, bands in enumerate(details):
-                restored += self._run(f"hfrm{level}", bands)
-                laps.lap(f"hfrm{level}")
-            steps = Laps()
-            x_0 = self._sample(x_cond, x_t, steps)
-            laps.lap("denoiser")
-            (bright,) = self._run("idwt", x_0, *restored)
-            laps.lap("idwt")
-        pixels: Photo = to_pixels(bright, height, width, photo.dtype)[0]
-        laps.lap("crop")
-        self.stages, self.step_ms = laps.ms, list(steps.ms.values())
+                with laps.part(f"hfrm{level}"):
+                    restored += self._run(f"hfrm{level}", bands)
+            x_0 = self._sample(x_cond, x_t, laps)
+            with laps.part("idwt"):
+                (bright,) = self._run("idwt", x_0, *restored)
+        with laps.part("crop"):
+            pixels: Photo = to_pixels(bright, height, width, photo.dtype)[0]
+        self.stages, self.step_ms = laps.ms, laps.steps
         return pixels
 
     def _sample(self, x_cond: Array, x: Array, laps: Laps) -> Array:
@@ -64,11 +65,12 @@ class NaiveRunner:
         stride = self._manifest.num_train_timesteps // self._steps
         alphas = np.asarray(self._manifest.alphas_cumprod, np.float32)
         for t in reversed(range(0, self._manifest.num_train_timesteps, stride)):
+            started = perf_counter_ns()
             alpha, alpha_next = alphas[t], alphas[t - stride] if t else np.float32(1)
             (eps,) = self._run("unet", np.concatenate((x_cond, x), axis=1), np.array([t]))
             x_0 = (x - eps * np.sqrt(1 - alpha)) / np.sqrt(alpha)
             x = np.sqrt(alpha_next) * x_0 + np.sqrt(1 - alpha_next) * eps
-            laps.lap(str(t))
+            laps.add([(LOOP, (perf_counter_ns() - started) / 1e6)])
         return x
 
     def _run(self, name: str, *inputs: NDArray[np.generic]) -> list[Array]:

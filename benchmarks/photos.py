@@ -33,11 +33,12 @@ def synthetic(width: int, height: int) -> Photo:
 
 @dataclass(frozen=True)
 class Photos:
-    """Where photos come from. timed: the file that is timed, resized to each size; None: a synthetic picture.
-    pairs: (photo, its reference), to be scored at their own size."""
+    """Where photos come from."""
 
     timed: Path | None
+    """The file that is timed, resized to each size; None: a synthetic picture."""
     pairs: tuple[tuple[Path, Path], ...] = ()
+    """(photo, its reference), to be scored at their own size."""
 
     @classmethod
     def find(cls, photo: Path | None, reference: Path | None) -> Photos:

@@ -10,8 +10,10 @@ import torch
 from export.checkpoint import load_checkpoint
 from runtime.image import to_pixels, to_tensor
 from runtime.machine.cores import usable_cores
+from runtime.names import LOOP
+from runtime.running.laps import Laps
 
-from .job import Job, Laps, Photo, noise
+from .job import Job, Photo, noise
 
 
 class PyTorchRunner:
@@ -37,26 +39,26 @@ class PyTorchRunner:
     def run(self, photo: Photo) -> Photo:
         model, laps = self._model, Laps()
         height, width, _ = photo.shape
-        padded = to_tensor(photo[None], model.arch.pad_multiple)
-        laps.lap("pad")
+        with laps.part("pad"):
+            padded = to_tensor(photo[None], model.arch.pad_multiple)
         with torch.inference_mode(), self._precision(), self._on_device():
-            image = torch.from_numpy(padded).to(self._device)
-            x_t = torch.from_numpy(noise(model.arch.levels, padded)).to(self._device)
-            laps.lap("upload")
-            x_cond, details = model.split(image)
-            laps.lap("dwt")
+            with laps.part("upload"):
+                image = torch.from_numpy(padded).to(self._device)
+                x_t = torch.from_numpy(noise(model.arch.levels, padded)).to(self._device)
+            with laps.part("dwt"):
+                x_cond, details = model.split(image)
             restored = []
             for level, (hfrm, bands) in enumerate(zip(model.hfrms, details, strict=True)):
-                restored.append(hfrm(bands).float())
-                laps.lap(f"hfrm{level}")
-            x_0 = model.sample(x_cond, x_t, self._steps)
-            laps.lap("denoiser")
-            bright = model.merge(x_0, restored)
-            laps.lap("idwt")
-            output = bright.float().cpu().numpy()  # waits for the GPU
-        laps.lap("download")
-        pixels: Photo = to_pixels(output, height, width, photo.dtype)[0]
-        laps.lap("crop")
+                with laps.part(f"hfrm{level}"):
+                    restored.append(hfrm(bands).float())
+            with laps.part(LOOP):
+                x_0 = model.sample(x_cond, x_t, self._steps)
+            with laps.part("idwt"):
+                bright = model.merge(x_0, restored)
+            with laps.part("download"):
+                output = bright.float().cpu().numpy()  # waits for the GPU
+        with laps.part("crop"):
+            pixels: Photo = to_pixels(output, height, width, photo.dtype)[0]
         # A GPU's stages are only enqueued by their calls: their laps would say nothing.
         self.stages = laps.ms if self._device == "cpu" else {}
         return pixels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .job import SEED, Job, Photo, Runner
+from .job import SEED, Job, Photo, Timed
 from .needs import package_bytes
 
 
-def open_runner(job: Job) -> Runner:
+def open_runner(job: Job) -> Timed:
     """Open what ``job`` names. Raises DiffLLError, or ImportError for a library that is missing."""
     if job.kind == "package":
         return PackageRunner(job)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .device_memory import DeviceMemory
-from .job import Job, Photo, Runner
+from .job import Job, Photo, Timed
 from .runners import PackageRunner, open_runner
 
 _PR_SET_PDEATHSIG = 1
@@ -30,7 +30,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._device = DeviceMemory()
-        self._runner: Runner | None = None
+        self._runner: Timed | None = None
         self._photo: Photo | None = None
 
     def open(self, job: dict[str, Any], photo: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from runtime.package.writing import check_output, package_folder
 from .assemble import assemble
 from .collect import collect, empty
 from .layers import Layer, find_layers, load_graph
+from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, Method
 from .photos import choose
 from .result import Result
 from .search import back_to_float
@@ -33,9 +34,9 @@ def calibrate(
     photos: Sequence[Path],
     output: Path,
     *,
-    method: str = "percentile",
-    samples: int = 16,
-    budget_db: float = 40.0,
+    method: Method = DEFAULT_METHOD,
+    samples: int = DEFAULT_SAMPLES,
+    budget_db: float = DEFAULT_BUDGET_DB,
     overwrite: bool = False,
     progress: Progress,
 ) -> None:

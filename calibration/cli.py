@@ -10,9 +10,7 @@ from runtime.cli.command import Parser
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.package.writing import check_output
 
-METHODS = ("minmax", "percentile", "entropy", "mse")
-DEFAULT_SAMPLES = 16
-DEFAULT_BUDGET_DB = 40.0
+from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, METHODS
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -25,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="dark photos like those to be enhanced")
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="the int8 package")
     parser.add_argument(
-        "--method", choices=METHODS, default="percentile", help="of choosing ranges (default: percentile)"
+        "--method", choices=METHODS, default=DEFAULT_METHOD, help=f"of choosing ranges (default: {DEFAULT_METHOD})"
     )
     parser.add_argument(
         "--samples",

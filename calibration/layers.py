@@ -15,16 +15,16 @@ SHAPE_OPERATORS = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}
 
 @dataclass(frozen=True)
 class Layer:
-    """The convolutions that share one weight: quantised together or not at all.
-
-    name: the weight's, such as ``unet.mid.block_1.conv1``. nodes: their names in the graph. inputs, outputs: the
-    tensors that they read and write, in the same order.
-    """
+    """The convolutions that share one weight: quantised together or not at all."""
 
     name: str
+    """The weight's, such as ``unet.mid.block_1.conv1``."""
     nodes: tuple[str, ...]
+    """Their names in the graph."""
     inputs: tuple[str, ...]
+    """The tensors that they read, in the nodes' order."""
     outputs: tuple[str, ...]
+    """The tensors that they write, in the nodes' order."""
 
     @property
     def tensors(self) -> tuple[str, ...]:

@@ -14,17 +14,19 @@ from .sensitivity import Sensitivity
 
 @dataclass(frozen=True)
 class Result:
-    """sizes: (width, height) of each unseen photo as it was compared; errors: its mean squared error (range [0, 1]).
-    float_layers: worst first."""
+    """All that was found, stage by stage where a mapping says so."""
 
     method: str
     budget_db: float
     calibrated: list[Source]
     unseen: list[Source]
     sizes: list[tuple[int, int]]
+    """(width, height) of each unseen photo as it was compared."""
     layers: Mapping[str, Sequence[Layer]]
     observed: Mapping[str, Observed]
     limits: Mapping[str, Mapping[str, float]]
     sensitivity: Sensitivity
     float_layers: list[Key]
+    """Worst first."""
     errors: list[float]
+    """Mean squared error of each unseen photo, range [0, 1]."""

@@ -23,15 +23,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Mean squared errors (photo range [0, 1], mean over the pieces) with only that part in int8.
-
-    layers: (stage, layer) -> error. timesteps: timestep -> error with the denoiser in int8 at that step alone, in
-    running order. stages: stage -> error with all of its layers in int8.
-    """
+    """Mean squared errors (photo range [0, 1], mean over the pieces) with only that part in int8."""
 
     layers: dict[tuple[str, str], float]
+    """(stage, layer) -> error."""
     timesteps: dict[int, float]
+    """Timestep -> error with the denoiser in int8 at that step alone, in running order."""
     stages: dict[str, float]
+    """Stage -> error with all of its layers in int8."""
 
 
 def measure(

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .names import Method
 from .observe import Observed
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
-METHODS: tuple[str, ...] = get_args(Method)
 LEVELS = 127  # steps of symmetric int8 on either side of 0
 _CANDIDATES = 100
 
 Array = NDArray[Any]
 
 
-def threshold(method: str, observed: Observed, name: str) -> float:
+def threshold(method: Method, observed: Observed, name: str) -> float:
     """For the tensor ``name``; at most the largest magnitude seen.
 
     minmax: the largest seen. percentile: what 99.99 % of the values of each single photo and step do not pass. mse and

@@ -22,11 +22,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """graphs: stage -> graph. pictures and errors: of each photo (uint16; mean squared, range [0, 1])."""
+    """One choice of float layers."""
 
     graphs: dict[str, bytes]
+    """Stage -> graph."""
     pictures: list[Array]
+    """Of each photo, uint16."""
     errors: list[float]
+    """Mean squared, of each photo, range [0, 1]."""
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.cli import METHODS as CLI_METHODS
+from calibration.names import METHODS
 from calibration.observe import BINS, Observed
-from calibration.thresholds import METHODS, threshold
+from calibration.thresholds import threshold
 
 
 def observed(*arrays: np.ndarray, steps: int = 1) -> Observed:
@@ -61,10 +61,6 @@ def test_a_state_restores_everything():
     other.restore({name: array.copy() for name, array in made.state().items()})
     assert threshold("mse", other, "t") == threshold("mse", made, "t")
     assert other.tail("t") == made.tail("t") == 49
-
-
-def test_the_command_knows_every_method():
-    assert set(CLI_METHODS) == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
