@@ -14,6 +14,11 @@ BITS = np.uint16
 """The dtype of a host array that holds bfloat16; no tensor of a package is a real uint16."""
 
 
+def host_dtype(dtype: str) -> np.dtype[Any]:
+    """Of the host array for a tensor of this dtype, which may be ``bfloat16``."""
+    return np.dtype(BITS if dtype == "bfloat16" else dtype)
+
+
 def to_bits(array: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Float32 -> bits of the nearest bfloat16, ties to even. Not for NaN."""
     wide = np.ascontiguousarray(array, np.float32).view(np.uint32)

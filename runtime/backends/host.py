@@ -27,7 +27,7 @@ class HostBackend:
     why = ""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-        return np.zeros(shape, bfloat16.BITS if spec.dtype == "bfloat16" else spec.dtype)
+        return np.zeros(shape, bfloat16.host_dtype(spec.dtype))
 
     def upload(self, buffer: Array, array: Array) -> None:
         bfloat16.fill(buffer, array)
@@ -36,7 +36,7 @@ class HostBackend:
         return bfloat16.floats(buffer)
 
     def sequence(self, parts: Sequence[Part]) -> Job:
-        return in_order(parts)
+        return InOrder(parts)
 
     def close(self) -> None:
         """A subclass that holds more than Python frees by itself gives it back here."""
@@ -48,14 +48,11 @@ def run_failure(library: str, stage: str, error: Exception) -> EngineError:
     return failure(f"{library} could not run {stage}: {one_line(error)}. Out of memory? Use a smaller photo or batch.")
 
 
-def in_order(parts: Sequence[Part]) -> Job:
-    """A job that runs one part after the other on the host: for every backend whose calls return when they are done."""
-    return _InOrder(tuple(parts))
+class InOrder:
+    """A job that runs one part after the other: for every backend whose calls return when they are done."""
 
-
-class _InOrder:
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = tuple(parts)
         self._times: Times = []
 
     def submit(self) -> None:

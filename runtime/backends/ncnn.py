@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..engines.cache import PARAM, SHIFTS, WEIGHTS, Engine
 from ..engines.fit import Machine, needed
@@ -24,7 +24,7 @@ from ..package.manifest import TensorSpec
 from ..package.reading import Package
 from ..planning.traits import Traits
 from .base import PLAIN, Call, Form
-from .host import HostBackend
+from .host import Array, HostBackend
 
 # The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
 # own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
@@ -36,8 +36,6 @@ try:
         import ncnn
 except ImportError as error:
     raise unavailable("ncnn", "the backend ncnn", error) from error
-
-Array = NDArray[Any]
 
 _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number
@@ -108,19 +106,15 @@ class NcnnBackend(HostBackend):
         return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)
 
     def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
-        if stage == "dwt":
-            return self._dwt(tensors)
-        if stage == "idwt":
-            return self._idwt(tensors, last=last)
-        net = self._nets[stage]
-        if stage == "denoiser":
-            return self._denoiser(net, tensors, last=last)
-        level = stage.removeprefix("hfrm")
-        details, restored = tensors[f"details{level}"], tensors[f"restored{level}"]
+        runs = {"dwt": self._dwt, "denoiser": self._denoiser, "idwt": self._idwt}
+        run, bound = runs.get(stage) or partial(self._hfrm, stage.removeprefix("hfrm")), dict(tensors)
+        # after the loop and at a photo's end, not after an HFRM: what that took serves the next stage
+        gives_back = last and self._low_memory and stage in ("denoiser", "idwt")
 
         def call() -> None:
-            for source, result in zip(details, restored, strict=True):
-                net.run((source,), result)
+            run(bound)
+            if gives_back:
+                self._give_back()
 
         return call
 
@@ -129,53 +123,34 @@ class NcnnBackend(HostBackend):
         self._give_back()
 
     def _give_back(self) -> None:
-        """After the loop and at a photo's end, not after an HFRM: what that took serves the next stage."""
         for pool in self._pools:
             pool.clear()
 
-    def _denoiser(self, net: _Net, tensors: Mapping[str, Array], *, last: bool) -> Call:
-        x_t, x_cond, history, timestep, coefficients, x_next, history_next = (
-            tensors[name] for name in ("x_t", "x_cond", "history", "timestep", "coefficients", "x_next", "history_next")
-        )
+    def _dwt(self, tensors: Mapping[str, Array]) -> None:
+        low = 2 * tensors["image"] - 1
+        for level in range(self._levels):
+            low = _split(low, tensors[f"details{level}"])
+        np.copyto(tensors["x_cond"], low)
+
+    def _hfrm(self, level: str, tensors: Mapping[str, Array]) -> None:
+        for source, result in zip(tensors[f"details{level}"], tensors[f"restored{level}"], strict=True):
+            self._nets[f"hfrm{level}"].run((source,), result)
+
+    def _denoiser(self, tensors: Mapping[str, Array]) -> None:
+        x_t, x_next, history = tensors["x_t"], tensors["x_next"], tensors["history"]
+        shifts = self._shifts[int(tensors["timestep"][0])]
         eps = np.empty_like(x_next)
+        for cond, noisy, result in zip(tensors["x_cond"], x_t, eps, strict=True):
+            self._nets["denoiser"].run((cond, noisy, shifts), result)
+        c0, c1, c2, c3, c4 = tensors["coefficients"]
+        np.copyto(x_next, c0 * x_t + c1 * eps + c2 * history)
+        np.copyto(tensors["history_next"], c3 * x_t + c4 * eps)
 
-        def call() -> None:
-            shifts = self._shifts[int(timestep[0])]
-            for cond, noisy, result in zip(x_cond, x_t, eps, strict=True):
-                net.run((cond, noisy, shifts), result)
-            c0, c1, c2, c3, c4 = coefficients
-            np.copyto(x_next, c0 * x_t + c1 * eps + c2 * history)
-            np.copyto(history_next, c3 * x_t + c4 * eps)
-            if last and self._low_memory:
-                self._give_back()
-
-        return call
-
-    def _dwt(self, tensors: Mapping[str, Array]) -> Call:
-        image, x_cond = tensors["image"], tensors["x_cond"]
-        details = [tensors[f"details{level}"] for level in range(self._levels)]
-
-        def call() -> None:
-            low = 2 * image - 1
-            for bands in details:
-                low = _split(low, bands)
-            np.copyto(x_cond, low)
-
-        return call
-
-    def _idwt(self, tensors: Mapping[str, Array], *, last: bool) -> Call:
-        x_0, image = tensors["x_0"], tensors["image"]
-        restored = [tensors[f"restored{level}"] for level in range(self._levels)]
-
-        def call() -> None:
-            low = x_0
-            for bands in reversed(restored):
-                low = _merge(low, bands)
-            np.clip((low + 1) / 2, 0, 1, out=image)
-            if last and self._low_memory:
-                self._give_back()
-
-        return call
+    def _idwt(self, tensors: Mapping[str, Array]) -> None:
+        low = tensors["x_0"]
+        for level in reversed(range(self._levels)):
+            low = _merge(low, tensors[f"restored{level}"])
+        np.clip((low + 1) / 2, 0, 1, out=tensors["image"])
 
 
 def keep_precision(options: Any, precision: Precision) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ... import bfloat16
 from ...engines.libraries import unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
@@ -22,7 +21,7 @@ from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
 from ..base import PLAIN, Call, Form, Job, Part
-from ..host import in_order, run_failure
+from ..host import Array, InOrder, run_failure
 
 try:
     import onnxruntime as ort
@@ -34,6 +33,7 @@ except ImportError as error:
 _log = logging.getLogger(__name__)
 _CPU = "CPUExecutionProvider"
 _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32}
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
 _ANY: Dimensions = MappingProxyType({})
 _PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or ask for the CPU."
@@ -43,12 +43,6 @@ def open_backend(
     name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
 ) -> OnnxRuntimeBackend:
     return OnnxRuntimeBackend(package, providers or (_CPU,), low_memory)
-
-
-@dataclass(frozen=True)
-class DeviceTensor:
-    value: ort.OrtValue
-    dtype: np.dtype[Any]
 
 
 class OnnxRuntimeBackend:
@@ -146,23 +140,22 @@ class OnnxRuntimeBackend:
             )
         return session
 
-    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+    def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> ort.OrtValue:
         dtype = np.dtype(spec.dtype)
         if self._device == "cpu":  # an OrtValue over numpy's memory
-            return DeviceTensor(ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype)), dtype)
-        return DeviceTensor(ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0), dtype)
+            return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype))
+        return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0)
 
-    def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
-        buffer.value.update_inplace(np.ascontiguousarray(array, dtype=buffer.dtype))
+    def upload(self, buffer: ort.OrtValue, array: Array) -> None:
+        buffer.update_inplace(np.ascontiguousarray(array, dtype=_DTYPES[buffer.data_type()]))
 
-    def download(self, buffer: DeviceTensor) -> NDArray[Any]:
-        array: NDArray[Any] = buffer.value.numpy()
-        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+    def download(self, buffer: ort.OrtValue) -> Array:
+        return bfloat16.floats(buffer.numpy())
 
-    def bind(self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN) -> Call:
+    def bind(self, stage: str, tensors: Mapping[str, ort.OrtValue], *, last: bool = True, form: Form = PLAIN) -> Call:
         fixed = None
         if self._fixed:
-            shapes = {name: tuple(tensor.value.shape()) for name, tensor in tensors.items()}
+            shapes = {name: tuple(tensor.shape()) for name, tensor in tensors.items()}
             fixed = self._fixed.find(self._session, self._package.manifest.stage(stage), form, shapes)
             session = fixed.session
             if fixed.why and not self.why:
@@ -174,13 +167,13 @@ class OnnxRuntimeBackend:
                 self._other = None  # its weights were not planned for
         binding = session.io_binding()
         for node in session.get_inputs():
-            binding.bind_ortvalue_input(node.name, tensors[node.name].value)
+            binding.bind_ortvalue_input(node.name, tensors[node.name])
         for node in session.get_outputs():
-            binding.bind_ortvalue_output(node.name, tensors[node.name].value)
+            binding.bind_ortvalue_output(node.name, tensors[node.name])
 
         run_options = self._release if last else None
         if fixed and not fixed.why:  # its graphs use the arena's memory: it stays
-            run_options = fixed.options(tuple(tensors[name].value.data_ptr() for name in sorted(tensors)))
+            run_options = fixed.options(tuple(tensors[name].data_ptr() for name in sorted(tensors)))
         # onnxruntime 1.23 (Python 3.10) binds addresses: numpy's memory has to be kept by us
         kept = (fixed, *tensors.values())
 
@@ -200,7 +193,7 @@ class OnnxRuntimeBackend:
         return self._other[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
-        return in_order(parts)
+        return InOrder(parts)
 
     def close(self) -> None:
         self._sessions.clear()

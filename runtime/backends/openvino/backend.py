@@ -55,23 +55,23 @@ class OpenVinoBackend(HostBackend):
     traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
 
     def __init__(self, package: Package, devices: Sequence[str], low_memory: bool) -> None:
-        device, precision = ", ".join(devices), package.manifest.precision
-        core = open_core(device, precision)
-        engines = _engines(package, core) if device == CPU else []
+        self._package, self._device = package, ", ".join(devices)
+        self._core = open_core(self._device, package.manifest.precision)
+        self._computes = compute_precision(self._core, package.manifest.precision)
+        engines = _engines(package, self._core) if self._device == CPU else []
         sized = [engine for engine in engines if engine.key.get("profile")]
-        self._models = _Models(core, package, device, [engine for engine in engines if engine not in sized])
+        self._any_size = {str(engine.key["stage"]): engine for engine in engines if engine not in sized}
         self._sized = [] if low_memory else sized
         stage_of = package.manifest.stage
         if sizes := ", ".join(sorted({photo_sizes(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
-            self.why = f"engines of {sizes} " + (
-                "left out: memory is promised" if low_memory else "run photos of that size"
-            )
+            what = "left out: they take more memory" if low_memory else "run photos of that size"
+            self.why = f"engines of {sizes} {what}"
         self._form = PLAIN
         self._requests: dict[str, ov.InferRequest] = {}
         self._requests_of_size: dict[Path, ov.InferRequest] = {}
         for stage in package.manifest.stages:
             if not any(engine.key.get("stage") == stage.name for engine in self._sized):
-                self._requests[stage.name] = self._models.request(stage.name)
+                self._requests[stage.name] = self._open(stage.name)
 
     def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         request = (self._of_size(stage, tensors) if form == PLAIN else None) or self._of_any_size(stage, form)
@@ -92,7 +92,7 @@ class OpenVinoBackend(HostBackend):
             shapes = {name: tuple(profile[0]) for name, profile in engine.key["profile"].items()}
             if engine.key.get("stage") == stage and all(tensors[name].shape == shapes[name] for name in shapes):
                 if engine.path not in self._requests_of_size:
-                    self._requests_of_size[engine.path] = self._models.load(engine, stage)
+                    self._requests_of_size[engine.path] = self._load(engine, stage)
                 return self._requests_of_size[engine.path]
         return None
 
@@ -102,8 +102,38 @@ class OpenVinoBackend(HostBackend):
             self._requests.pop(LOOP, None)
             self._form = form
         if stage not in self._requests:
-            self._requests[stage] = self._models.request(stage, form)
+            self._requests[stage] = self._open(stage, form)
         return self._requests[stage]
+
+    def _open(self, name: str, form: Form = PLAIN) -> ov.InferRequest:
+        """For every size, from the stage's engine or its graph. Raises EngineError."""
+        if form == PLAIN and name in self._any_size:
+            return self._load(self._any_size[name], name)
+        stage = self._package.manifest.stage(name)
+        where = self._package.path / stage.file
+        graph = self._package.graph(name)
+        if form.key_stride != 1:
+            graph = with_key_stride(graph, form.key_stride, str(where))
+        try:
+            model = read_model(self._core, graph, self._computes)
+            return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
+        except RuntimeError as error:
+            raise EngineError(
+                f"{where}: OpenVINO {ov.__version__} cannot load it ({one_line(error)}); update openvino or build "
+                "the package again."
+            ) from error
+
+    def _load(self, engine: Engine, name: str) -> ov.InferRequest:
+        """Raises EngineError."""
+        content = io.BytesIO(engine.read(BLOB))
+        config = self._config(self._package.manifest.stage(name))
+        try:
+            return self._core.import_model(content, self._device, config).create_infer_request()
+        except RuntimeError as error:
+            raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
+
+    def _config(self, stage: Stage) -> dict[str, Any]:
+        return cpu_config(self._computes, stage.tensors) if self._device == CPU else {}
 
     def close(self) -> None:
         self._requests.clear()
@@ -165,42 +195,3 @@ def _engines(package: Package, core: ov.Core) -> list[Engine]:
     """The compiled models of this package's graphs, this machine and this version."""
     here = Machine({TARGET: ov.get_version()}, environment=engine_environment(core, package.manifest.precision))
     return [engine for stage in package.manifest.stages for engine in usable(package, stage.name, TARGET, here)[0]]
-
-
-class _Models:
-    """Infer requests of a package's stages, loaded from its engines or compiled from its graphs."""
-
-    def __init__(self, core: ov.Core, package: Package, device: str, engines: Sequence[Engine]) -> None:
-        self._core, self._package, self._device = core, package, device
-        self._engines = {str(engine.key["stage"]): engine for engine in engines}
-        self._computes = compute_precision(core, package.manifest.precision)
-
-    def request(self, name: str, form: Form = PLAIN) -> ov.InferRequest:
-        """For every size. Raises EngineError."""
-        if form == PLAIN and name in self._engines:
-            return self.load(self._engines[name], name)
-        stage = self._package.manifest.stage(name)
-        where = self._package.path / stage.file
-        graph = self._package.graph(name)
-        if form.key_stride != 1:
-            graph = with_key_stride(graph, form.key_stride, str(where))
-        try:
-            model = read_model(self._core, graph, self._computes)
-            return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
-        except RuntimeError as error:
-            raise EngineError(
-                f"{where}: OpenVINO {ov.__version__} cannot load it ({one_line(error)}); update openvino or build "
-                "the package again."
-            ) from error
-
-    def load(self, engine: Engine, name: str) -> ov.InferRequest:
-        """Raises EngineError."""
-        content = io.BytesIO(engine.read(BLOB))
-        config = self._config(self._package.manifest.stage(name))
-        try:
-            return self._core.import_model(content, self._device, config).create_infer_request()
-        except RuntimeError as error:
-            raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
-
-    def _config(self, stage: Stage) -> dict[str, Any]:
-        return cpu_config(self._computes, stage.tensors) if self._device == CPU else {}

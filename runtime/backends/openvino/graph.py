@@ -74,25 +74,16 @@ def _join_norms(model: ov.Model) -> None:
         if norm := _norm_of(node):
             norms.setdefault(norm, []).append(node)
     for norm, parts in norms.items():
-        places = [
-            place for part in parts for place in part.inputs() if _is_float(place) and _norm_of(_maker(place)) != norm
-        ]
-        results = [
-            target
-            for part in parts
-            for target in part.output(0).get_target_inputs()
-            if _norm_of(target.get_node()) != norm
-        ]
+        places = [one for part in parts for one in part.inputs() if _is_float(one) and _norm_of(_maker(one)) != norm]
+        targets = [one for part in parts for one in part.output(0).get_target_inputs()]
+        results = [target for target in targets if _norm_of(target.get_node()) != norm]
         narrowed = all(target.get_node().get_type_name() == "Convert" for target in results)
         if not narrowed or not all(_is_widened(_maker(place)) or _is_constant(_maker(place)) for place in places):
             continue
         for place in places:
             maker = _maker(place)
-            half = (
-                opset8.constant(maker.get_data(), ov.Type.bf16).output(0)
-                if _is_constant(maker)
-                else maker.input_value(0)
-            )
+            constant = _is_constant(maker)
+            half = opset8.constant(maker.get_data(), ov.Type.bf16).output(0) if constant else maker.input_value(0)
             place.replace_source_output(half)
         for target in results:
             for after in list(target.get_node().output(0).get_target_inputs()):

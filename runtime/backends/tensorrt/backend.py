@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ... import bfloat16
 from ...package.manifest import TensorSpec
@@ -20,7 +20,6 @@ from .engines import Engines
 from .job import Lane, StageCall, TrtJob
 from .library import Library
 
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
 _PHOTO = "image"  # the tensor that a GPU sharing the host's memory uses where the host has it: it is read once
 _log = logging.getLogger(__name__)
 
@@ -54,9 +53,10 @@ class TensorRTBackend:
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
         if spec.name == self._mapped:
-            memory = cuda.MappedMemory(shape, _host_dtype(spec.dtype))
+            memory = cuda.MappedMemory(shape, bfloat16.host_dtype(spec.dtype))
             return DeviceTensor(memory, shape, spec.dtype, memory.host)
-        return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * _BYTES[spec.dtype]), shape, spec.dtype)
+        size = math.prod(shape) * bfloat16.host_dtype(spec.dtype).itemsize
+        return DeviceTensor(cuda.DeviceMemory(size), shape, spec.dtype)
 
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
         # a copy before this one may still read the staging array: what it copies is copied over by this one
@@ -102,9 +102,5 @@ class TensorRTBackend:
 
     def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
         if buffer.staging is None:
-            buffer.staging = cuda.pinned(buffer.shape, _host_dtype(buffer.dtype))
+            buffer.staging = cuda.pinned(buffer.shape, bfloat16.host_dtype(buffer.dtype))
         return buffer.staging
-
-
-def _host_dtype(dtype: str) -> DTypeLike:
-    return bfloat16.BITS if dtype == "bfloat16" else dtype

@@ -119,7 +119,7 @@ def test_graphs_of_buffers_that_do_not_come_again_go_with_their_session(tiny_pac
         for steps in (*range(1, 21), *range(1, 21)):
             enhancer(photo(16, 16), steps=steps, sampler="dpmpp-2m")
             gc.collect()
-            alive = [one for one in gc.get_objects() if isinstance(one, capture.FixedSession)]
+            alive = [one for one in gc.get_objects() if type(one) is capture.FixedSession]
             assert len(alive) <= 6, "one a stage, and one more while old jobs use it"
             assert sum(len(one._graphs) for one in alive) <= 130
             del alive
