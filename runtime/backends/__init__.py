@@ -23,8 +23,8 @@ MODULES = {
 def open_backend(
     name: str, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False
 ) -> Backend[Any]:
-    """Open ``package`` with the backend ``name``, any of the table's. low_memory: less memory, in some ten percent more
-    time, where the engine has that choice. Raises InputError, BackendUnavailableError or EngineError."""
+    """Open ``package`` with the backend ``name``, any of the table's. low_memory: in less memory and about a tenth
+    more time, where the engine has that choice. Raises InputError, BackendUnavailableError or EngineError."""
     if name not in MODULES:
         raise InputError(f"backend {name!r} is not known; use one of {', '.join(BACKENDS)}.")
     module = importlib.import_module(f".{MODULES[name]}", __package__)

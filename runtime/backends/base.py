@@ -27,7 +27,7 @@ class Part:
     """One call of a photo's sequence."""
 
     name: str
-    """Of its time; the parts of a loop share one."""
+    """What its time is called; the parts of a loop share one name."""
     call: Call
     concurrent: bool = False
     """It may overlap with the parts up to the last: only that one needs its outputs."""
@@ -51,12 +51,10 @@ class Job(Protocol):
 
     def submit(self) -> None:
         """Run the parts in order, on what was uploaded. May return before the work is done. Raises EngineError."""
-        ...
 
     def wait(self) -> Times:
         """Wait until the work of the last submit is done; its times as (name, milliseconds), in order: one a part, or
         one named ``graph`` for all where the parts run as one. Raises EngineError."""
-        ...
 
 
 class Backend(Protocol[Buffer]):
@@ -75,17 +73,14 @@ class Backend(Protocol[Buffer]):
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Buffer:
         """A new device buffer for the tensor ``spec`` at ``shape``; its content is undefined. It lives until it
         is dropped."""
-        ...
 
     def upload(self, buffer: Buffer, array: NDArray) -> None:  # type: ignore[type-arg]
         """Copy a contiguous host array of the buffer's shape into it; float32 is cast to the buffer's dtype. The
         array may be changed afterwards; no job that is running may use the buffer."""
-        ...
 
     def download(self, buffer: Buffer) -> NDArray:  # type: ignore[type-arg]
         """The buffer's content as a host array, valid until a job that writes the buffer is submitted; float types
         arrive as float32. Comes after the ``wait`` of the job that wrote it."""
-        ...
 
     def bind(self, stage: str, tensors: Mapping[str, Buffer], *, last: bool = True, form: Form = PLAIN) -> Call:
         """A call that runs ``stage`` on these buffers, inputs and outputs by name, whenever it is called.
@@ -95,13 +90,10 @@ class Backend(Protocol[Buffer]):
         The call keeps its buffers alive. Outputs never share a buffer with an input. A call may return before its
         work is done (a device runs calls in order). Raises EngineError from here or from the call.
         """
-        ...
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         """A job of these parts, whose calls come from ``bind``. It keeps them alive; dropped, it gives back what it
         made."""
-        ...
 
     def close(self) -> None:
         """Give every resource back. Nothing may be called afterwards."""
-        ...
