@@ -11,13 +11,14 @@ from ..names import BACKENDS
 from ..package.reading import Package
 from .base import Backend
 
-MODULES = {
-    "onnxruntime": "onnxruntime.session",
-    "openvino": "openvino.backend",
-    "ncnn": "ncnn",
-    "tensorrt": "tensorrt.open",
-    "tensorrt-rtx": "tensorrt.open",
+OPENERS = {
+    "onnxruntime": ("onnxruntime.session", "OnnxRuntimeBackend"),
+    "openvino": ("openvino.backend", "OpenVinoBackend"),
+    "ncnn": ("ncnn", "NcnnBackend"),
+    "tensorrt": ("tensorrt.open", "open_tensorrt"),
+    "tensorrt-rtx": ("tensorrt.open", "open_tensorrt_rtx"),
 }
+"""Name -> the module, and in it what is called with a package, providers (or None) and ``low_memory``."""
 
 
 def open_backend(
@@ -25,8 +26,9 @@ def open_backend(
 ) -> Backend[Any]:
     """Open ``package`` with the backend ``name``, any of the table's. low_memory: in less memory and about a tenth
     more time, where the engine has that choice. Raises InputError, BackendUnavailableError or EngineError."""
-    if name not in MODULES:
+    if name not in OPENERS:
         raise InputError(f"backend {name!r} is not known; use one of {', '.join(BACKENDS)}.")
-    module = importlib.import_module(f".{MODULES[name]}", __package__)
-    backend: Backend[Any] = module.open_backend(name, package, providers, low_memory=low_memory)
+    module, opener = OPENERS[name]
+    opened = getattr(importlib.import_module(f".{module}", __package__), opener)
+    backend: Backend[Any] = opened(package, providers, low_memory=low_memory)
     return backend

@@ -43,13 +43,6 @@ _NO_MEMORY = -100  # what ncnn answers
 _HALF = ("fp16", "bf16")
 
 
-def open_backend(
-    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
-) -> NcnnBackend:
-    """providers: one of ``cpu`` (the default), ``vulkan``, ``vulkan:N``."""
-    return NcnnBackend(package, _device(providers or ("cpu",)), low_memory)
-
-
 def _device(providers: Sequence[str]) -> int:
     """The number of the Vulkan device, or _CPU. Raises InputError or BackendUnavailableError."""
     name, _, number = ", ".join(providers).lower().partition(":")
@@ -68,12 +61,12 @@ def _device(providers: Sequence[str]) -> int:
 
 
 class NcnnBackend(HostBackend):
-    """One net a stage."""
+    """One net a stage. providers: one of ``cpu`` (the default), ``vulkan``, ``vulkan:N``."""
 
     name = "ncnn"
 
-    def __init__(self, package: Package, device: int, low_memory: bool) -> None:
-        precision = package.manifest.precision
+    def __init__(self, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False) -> None:
+        device, precision = _device(providers or ("cpu",)), package.manifest.precision
         if precision != "fp32" and precision not in _HALF:
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         # a full-size 600x400 photo takes 7 % longer where its memory is given back
@@ -94,13 +87,8 @@ class NcnnBackend(HostBackend):
                 self._shifts = _table(engine, package.manifest.num_train_timesteps)
         # ncnn's fused attention holds all scores at once on what is not x86, and older engines have none
         fused = device == _CPU and is_x86() and "SDPA" in self._nets["denoiser"].layers
-        self.traits = Traits(
-            live=4.0,
-            live_plain=0.0 if fused else 1.6,
-            live_rest=6.0,
-            weights=2.0,
-            keeps="photo" if low_memory else "all",
-        )
+        plain = 0.0 if fused else 1.6
+        self.traits = Traits(4.0, live_rest=6.0, weights=2.0, live_plain=plain, keeps="photo" if low_memory else "all")
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         return np.zeros(shape, np.int32 if spec.dtype == "int32" else np.float32)

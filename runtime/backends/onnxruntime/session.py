@@ -35,24 +35,20 @@ _CPU = "CPUExecutionProvider"
 _SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32}
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
+_FIRST = Lock()  # of two backends opened at once one makes the region
 _ANY: Dimensions = MappingProxyType({})
 _PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or ask for the CPU."
 
 
-def open_backend(
-    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
-) -> OnnxRuntimeBackend:
-    return OnnxRuntimeBackend(package, providers or (_CPU,), low_memory)
-
-
 class OnnxRuntimeBackend:
     """One session a stage, all with the same providers; one a stage and shape where the first provider has CUDA graphs.
-    Buffers are OrtValues on the first provider's device."""
+    Buffers are OrtValues on the first provider's device. providers: by onnxruntime's names, whole or without
+    "ExecutionProvider"; the CPU if there are none."""
 
     name = "onnxruntime"
     why = ""
 
-    def __init__(self, package: Package, providers: Sequence[str], low_memory: bool) -> None:
+    def __init__(self, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False) -> None:
         tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]
         if any(spec.dtype == "bfloat16" for spec in tensors):
             raise InputError(
@@ -60,7 +56,7 @@ class OnnxRuntimeBackend:
                 "an fp32 or fp16 package, or an engine built from this one (`python -m export.engine`)."
             )
         available = ort.get_available_providers()
-        full = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in providers]
+        full = [f"{name.removesuffix('ExecutionProvider')}ExecutionProvider" for name in providers or (_CPU,)]
         for name in full:
             if name not in available:
                 raise BackendUnavailableError(
@@ -72,13 +68,13 @@ class OnnxRuntimeBackend:
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._package, self._providers = package, full
-        self._one_region = low_memory and full == [_CPU] and _one_region()
+        with _FIRST:
+            self._one_region = low_memory and full == [_CPU] and _one_region()
         live, low = (1.15, 0.9) if self._one_region else (1.45, 1.15)
         self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)
+        self._fixed = FixedSessions() if full[0] in CAPTURES else None
         self._sessions: dict[str, ort.InferenceSession] = {}
-        self._fixed: FixedSessions | None = None
-        if full[0] in CAPTURES:
-            self._fixed = FixedSessions()
+        if self._fixed:
             self._session(package.manifest.stages[0])  # whether the provider's libraries load is found out now
         else:
             self._sessions = {stage.name: self._session(stage) for stage in package.manifest.stages}
@@ -200,16 +196,8 @@ class OnnxRuntimeBackend:
         self._other = None
 
 
-_FIRST = Lock()
-
-
-def _one_region() -> bool:
-    with _FIRST:
-        return _make_region()
-
-
 @functools.cache
-def _make_region() -> bool:
+def _one_region() -> bool:
     """An arena for the CPU sessions of this process that takes its memory as one large region.
 
     By default an arena grows in pieces of doubling size, in which large tensors leave gaps: a denoiser step took 90 to

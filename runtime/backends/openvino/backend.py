@@ -36,26 +36,21 @@ except ImportError as error:
 CPU, TARGET = "CPU", "openvino"
 
 
-def open_backend(
-    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
-) -> OpenVinoBackend:
-    return OpenVinoBackend(package, providers or (CPU,), low_memory)
-
-
 class OpenVinoBackend(HostBackend):
     """One compiled model and one infer request a stage, and one more for each size that there are engines of; a call
     points the request at its tensors and runs it.
 
     A size's engines are loaded when the first photo of that size comes, and with engines of some size there the models
     for every size are compiled when the first photo of another comes. With ``low_memory`` there are only
-    those for every size: what they and a size's engines hold beside each other is not planned.
+    those for every size: what they and a size's engines hold beside each other is not planned. providers: a device of
+    OpenVINO's, CPU if there are none.
     """
 
     name = "openvino"
     traits = Traits(live=3.6, live_rest=1.9, weights=4.0, keeps="all", key_stride=True)
 
-    def __init__(self, package: Package, devices: Sequence[str], low_memory: bool) -> None:
-        self._package, self._device = package, ", ".join(devices)
+    def __init__(self, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False) -> None:
+        self._package, self._device = package, ", ".join(providers or (CPU,))
         self._core = open_core(self._device, package.manifest.precision)
         self._computes = compute_precision(self._core, package.manifest.precision)
         engines = _engines(package, self._core) if self._device == CPU else []

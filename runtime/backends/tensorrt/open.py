@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ...errors import InputError
@@ -10,9 +11,7 @@ from ...package.reading import Package
 from ..base import Backend
 
 
-def open_backend(
-    name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False
-) -> Backend[Any]:
+def _open(name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False) -> Backend[Any]:
     if providers:
         raise InputError(
             f"the backend {name} has no providers ({', '.join(providers)}); leave that option out. "
@@ -25,3 +24,6 @@ def open_backend(
     from .backend import TensorRTBackend
 
     return TensorRTBackend(package, library)
+
+
+open_tensorrt, open_tensorrt_rtx = partial(_open, "tensorrt"), partial(_open, "tensorrt-rtx")

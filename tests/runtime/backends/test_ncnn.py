@@ -17,7 +17,7 @@ from onnx import TensorProto
 from export.passes.cpu_forms import restore
 from export.passes.widen import widen
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
-from runtime.backends.ncnn import open_backend
+from runtime.backends import open_backend
 from runtime.machine.cores import is_x86
 from runtime.package.reading import Package
 
@@ -183,7 +183,7 @@ def test_attention_never_holds_all_scores(ready_package):
     code = (
         "import sys, resource\n"
         "from pathlib import Path\n"
-        "from runtime.backends.ncnn import open_backend\n"
+        "from runtime.backends import open_backend\n"
         "from runtime.package.reading import Package\n"
         "package = Package.open(Path(sys.argv[1]))\n"
         "backend = open_backend('ncnn', package, None)\n"

@@ -97,7 +97,7 @@ def test_sessions_live_as_long_as_the_buffers_of_their_shape(tiny_package, captu
             kept = sessions(enhancer)
             assert set(kept.values()) == {len(enhancer.runner.programs)}, kept
         assert len(enhancer.runner.programs) == 2
-        enhancer._drop_buffers()
+        enhancer.runner.drop_buffers()
         assert not sessions(enhancer)
 
 
