@@ -32,7 +32,10 @@ except ImportError as error:
 
 _log = logging.getLogger(__name__)
 _CPU = "CPUExecutionProvider"
-_SPINS_BRIEFLY = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
+# Threads that spin while they wait save 7 % on an idle machine and cost 29 % beside one busy process, on two cores;
+# 100 us save 6 % and cost 14 %, and with two busy processes nothing. Older versions know all or nothing.
+_NEW = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
+_SPIN = ("session.intra_op.spin_duration_us", "100") if _NEW else ("session.intra_op.allow_spinning", "0")
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32}
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
 _FIRST = Lock()  # of two backends opened at once one makes the region
@@ -93,12 +96,7 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
         options.intra_op_num_threads = usable_cores()
-        # Threads that spin while they wait save 7 % on an idle machine and cost 29 % beside one busy process, on two
-        # cores; 100 us save 6 % and cost 14 %, and with two busy processes nothing. Older versions know all or nothing.
-        if _SPINS_BRIEFLY:
-            options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-        else:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry(*_SPIN)
         if self._one_region:
             options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False  # one plan is kept for every shape ever seen: memory that only grows
