@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from calibration.calibrate import calibrate
-from calibration.extremes import ProbeBackend
+from calibration.extremes import WatchedBackend
 from runtime import Enhancer, PackageError
 from runtime.cli.progress import Progress
 from runtime.package.reading import Package
@@ -51,7 +51,7 @@ def calibrates(package: Path) -> None:
         lambda path: Enhancer.open(path, backend="onnxruntime"),
         lambda path: Enhancer.open(path, backend="openvino"),
         calibrates,
-        lambda path: ProbeBackend(Package.open(path), {}, lambda *_: None),
+        lambda path: WatchedBackend(Package.open(path), {}, lambda *_: None),
     ],
     ids=["onnxruntime", "openvino", "calibration", "calibration's backend"],
 )
