@@ -14,9 +14,8 @@ from ..names import BACKENDS, KINDS
 
 SOME_FAILED = 1
 USER_ERROR = 2
-ROOT = __package__.partition(".")[0]
-"""``runtime`` in a checkout, ``diffll`` on a device."""
 INTERRUPTED = 130
+ROOT = __package__.partition(".")[0]  # `runtime` in a checkout, `diffll` on a device
 _SIDE_LIMIT = 1 << 16
 
 
@@ -30,30 +29,14 @@ class Parser(argparse.ArgumentParser):
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """How a photo is run: what ``python -m runtime`` does and ``python -m runtime.plan`` tells beforehand."""
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="onnxruntime",
-        metavar="NAME",
-        help=f"{', '.join(BACKENDS)} (default: onnxruntime)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="sampling steps (default: 10): a divisor of 200, or 1 to 200 with dpmpp-2m",
-    )
-    parser.add_argument(
-        "--max-memory",
-        metavar="SIZE",
-        help="the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)",
-    )
-    parser.add_argument(
-        "--plan",
-        choices=KINDS,
-        metavar="NAME",
-        help="whole, strips (the same picture) or tiles (not the same); default: as memory asks for",
-    )
+    add = parser.add_argument
+    backends = f"{', '.join(BACKENDS)} (default: %(default)s)"
+    add("--backend", choices=BACKENDS, default="onnxruntime", metavar="NAME", help=backends)
+    add("--steps", type=int, metavar="N", help="sampling steps (default: 10): a divisor of 200; dpmpp-2m: 1 to 200")
+    memory = "the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)"
+    add("--max-memory", metavar="SIZE", help=memory)
+    plan = "whole, strips (the same picture) or tiles (not the same); default: as memory asks for"
+    add("--plan", choices=KINDS, metavar="NAME", help=plan)
 
 
 def fail(message: object) -> None:

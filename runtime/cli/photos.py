@@ -19,30 +19,21 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    program = f"python -m {ROOT}"
-    parser = Parser(prog=program, description="Brighten dark photos with a DiffLL model package.")
-    parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
-    parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, TIFF, WebP or BMP")
-    parser.add_argument(
-        "-o",
-        dest="output",
-        metavar="OUT",
-        help="a file for one photo (its suffix says the format), a folder for several (names and formats are kept)",
-    )
+    parser = Parser(prog=f"python -m {ROOT}", description="Brighten dark photos with a DiffLL model package.")
+    add = parser.add_argument
+    add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
+    add("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, TIFF, WebP or BMP")
+    output = "a file for one photo (its suffix says the format), a folder for several (names and formats are kept)"
+    add("-o", dest="output", metavar="OUT", help=output)
     add_run_options(parser)
-    parser.add_argument(
-        "--provider",
-        action="append",
-        metavar="NAME",
-        help="onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)",
-    )
-    parser.add_argument(
-        "--sampler", choices=SAMPLERS, default="ddim", metavar="NAME", help=f"{', '.join(SAMPLERS)} (default: ddim)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="of the noise (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace photos that are already there")
-    parser.add_argument("--before-after", action="store_true", help="write the dark and the bright photo side by side")
-    parser.add_argument("--self-test", action="store_true", help="run the package's golden sample on this machine")
+    provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
+    add("--provider", action="append", metavar="NAME", help=provider)
+    samplers = f"{', '.join(SAMPLERS)} (default: %(default)s)"
+    add("--sampler", choices=SAMPLERS, default="ddim", metavar="NAME", help=samplers)
+    add("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    add("--overwrite", action="store_true", help="replace photos that are already there")
+    add("--before-after", action="store_true", help="write the dark and the bright photo side by side")
+    add("--self-test", action="store_true", help="run the package's golden sample on this machine")
     args = parser.parse_args(argv)
     if not args.photos and not args.self_test:
         parser.error("no PHOTO was given")

@@ -26,7 +26,7 @@ def write_file(path: Path, *, overwrite: bool, mode: int = 0o666) -> Iterator[Bi
     """A file to write into, which becomes ``path`` in one step when the block ends without an exception.
 
     overwrite: replace a file, or a symbolic link itself, that is there; else FileExistsError, also if it appeared
-    a moment ago. mode: less the umask, as for ``open``; 0o600 for what is the user's alone.
+    a moment ago. mode: less the umask, as for ``open``.
     """
     work = _beside(path, "part")
     try:
@@ -47,8 +47,7 @@ def write_folder(path: Path, *, overwrite: bool, mode: int = 0o777) -> Iterator[
 
     overwrite: replace what is there; else FileExistsError. On Linux the two change names in one step. Elsewhere it
     takes two renames: a process that is killed between them leaves no ``path``, the old folder whole as
-    ``.NAME.RANDOM.old`` and the new one whole as ``.NAME.RANDOM.part``.
-    mode: less the umask, as for ``mkdir``; 0o700 for what is the user's alone.
+    ``.NAME.RANDOM.old`` and the new one whole as ``.NAME.RANDOM.part``. mode: less the umask, as for ``mkdir``.
     """
     work = _beside(path, "part")
     try:
@@ -66,9 +65,8 @@ def write_folder(path: Path, *, overwrite: bool, mode: int = 0o777) -> Iterator[
 
 def only_ours(found: os.stat_result) -> bool:
     """Whether this user or root owns it and nobody else can write to it. Always on Windows: its modes do not tell."""
-    if os.name != "posix":
-        return True
-    return found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return os.name != "posix" or (found.st_uid in (os.getuid(), 0) and not shared)
 
 
 def _beside(path: Path, ending: str) -> Path:
@@ -80,9 +78,7 @@ def _publish(work: Path, path: Path) -> None:
     """Give the finished file its name. Raises FileExistsError where the name is taken."""
     try:
         os.link(work, path)
-    except FileExistsError:
-        raise
-    except OSError:  # exFAT and some network folders have no hard links: reserve the name, then replace
+    except OSError:  # it is taken, or exFAT and some network folders have no hard links: reserve the name, then replace
         path.touch(exist_ok=False)
         try:
             os.replace(work, path)

@@ -44,13 +44,8 @@ def describe() -> dict[str, Any]:
 
 def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, set[str]]:
     """(the processor's name, its feature flags) of the first core; empty where Linux does not tell."""
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return "", set()
-    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE)
-    return name[1].strip() if name else "", set(flags[1].split()) if flags else set()
+    name, flags = (_found(path, rf"^(?:{field})\s*: (.+)$") for field in ("model name", "flags|Features"))
+    return name.strip(), set(flags.split())
 
 
 def memory_mib() -> int | None:
@@ -67,14 +62,14 @@ def memory_mib() -> int | None:
 def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
     """What a process may still take without swapping: the machine's, or what the container's limit (cgroup v2)
     leaves; None where it is not told."""
-    available = _number(meminfo, r"^MemAvailable:\s*(\d+) kB")
-    if available is None:
+    available = _found(meminfo, r"^MemAvailable:\s*(\d+) kB")
+    if not available:
         return None
-    free = available << 10
+    free = int(available) << 10
     with suppress(OSError, ValueError):  # no cgroup v2, or "max": no limit
         limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
         # files that were read are kept, and count as used, until somebody needs the memory
-        reclaimable = _number(cgroup / "memory.stat", r"^inactive_file (\d+)$") or 0
+        reclaimable = int(_found(cgroup / "memory.stat", r"^inactive_file (\d+)$") or 0)
         free = min(free, limit - used + reclaimable)
     return max(free, 0)
 
@@ -88,25 +83,19 @@ def resident_bytes(statm: str = "/proc/self/statm") -> int | None:
         return None
 
 
-def _number(path: Path, pattern: str) -> int | None:
-    """The number that ``pattern`` finds in a table of the kernel's; None where it is not told."""
+def _found(path: Path, pattern: str) -> str:
+    """What ``pattern`` finds in a table of the kernel's; empty where it is not told."""
     try:
-        match = re.search(pattern, path.read_text(), re.MULTILINE)
+        match = re.search(pattern, path.read_text(errors="replace"), re.MULTILINE)
     except OSError:
-        return None
-    return int(match[1]) if match else None
+        return ""
+    return match[1] if match else ""
 
 
 def nvidia_devices() -> bool:
     """Whether the PCI bus shows an NVIDIA display or 3D controller, with or without a driver."""
-    for device in Path("/sys/bus/pci/devices").glob("*"):
-        try:
-            vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
-        except OSError:
-            continue
-        if vendor == "0x10de" and kind.startswith("0x03"):
-            return True
-    return False
+    devices = Path("/sys/bus/pci/devices").glob("*")
+    return any(_found(one / "vendor", "^(0x10de)$") and _found(one / "class", "^(0x03)") for one in devices)
 
 
 def installed_libraries() -> dict[str, str]:
