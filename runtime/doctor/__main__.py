@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,28 +22,21 @@ from ..cli.command import ROOT, SOME_FAILED, Parser, printable, run_command
 
 if TYPE_CHECKING:
     from ..package.reading import Package
-    from .checks import Check
 
 _MARKS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
 
 
-def parse_args(argv: Sequence[str] | None) -> Any:
-    parser = Parser(
-        prog=f"python -m {ROOT}.doctor",
-        description="Run a tiny graph on every backend of this machine and say what works and what to type if not.",
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    what = "Run a tiny graph on every backend of this machine and say what works and what to type if not."
+    parser = Parser(prog=f"python -m {ROOT}.doctor", description=what)
     parser.add_argument("package", nargs="?", type=Path, metavar="PACKAGE", help="check this package's engines too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
 
     from ..package.reading import Package
 
     report = examine(Package.open(args.package) if args.package else None)
-    print(json.dumps(report, indent=1) if args.json else "\n".join(lines(report)))
+    print(json.dumps(report, indent=1) if args.json else "\n".join(map(printable, lines(report))))
     return 0 if report["ok"] else SOME_FAILED
 
 
@@ -56,26 +50,22 @@ def examine(package: Package | None) -> dict[str, Any]:
     gpu, libraries = current_gpu(), installed_libraries()
     backends = check_backends(gpu, libraries)
     checks = [*check_libraries(libraries, gpu), *check_gpu(gpu, libraries), *backends]
-    if not any(check.verdict == "ok" for check in backends):
+    runs = [check.name for check in backends if check.verdict == "ok"]
+    if not runs:
         checks.append(Check("backends", "none", "problem", "no backend runs here", "pip install onnxruntime"))
     if package is not None:
         checks += check_engines(package, gpu, {check.name: check.version for check in backends})
+    problems = sum(check.verdict == "problem" for check in checks)
+    found = "no problem" if not problems else f"{problems} problem{'s' if problems > 1 else ''}, each with a -> line"
     return {
-        "ok": all(check.verdict != "problem" for check in checks),
-        "summary": summary(checks),
+        "ok": not problems,
+        "summary": f"{found}; ok here: {', '.join(runs) or 'nothing'}",
         "version": __version__,
         "machine": describe(),
         "gpu": asdict(gpu) if gpu else None,
         "libraries": libraries,
         "checks": [asdict(check) for check in checks],
     }
-
-
-def summary(checks: Sequence[Check]) -> str:
-    runs = [check.name for check in checks if check.section == "backends" and check.verdict == "ok"]
-    problems = sum(check.verdict == "problem" for check in checks)
-    found = "no problem" if not problems else f"{problems} problem{'s' if problems > 1 else ''}, each with a -> line"
-    return f"{found}; ok here: {', '.join(runs) or 'nothing'}"
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -91,19 +81,16 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
         "libraries": ", ".join(f"{name} {version}" for name, version in report["libraries"].items()),
     }
     yield f"{ROOT} {report['version']}"
-    yield from (f"  {name:<11}{printable(fact)}" for name, fact in facts.items() if fact)
-    width = max(len(printable(check["name"])) for check in report["checks"]) + 2
-    for section in ("libraries", "gpu", "backends", "engines"):
-        checks = [check for check in report["checks"] if check["section"] == section]
-        if checks:
-            yield f"\n{section}"
+    yield from (f"  {name:<11}{fact}" for name, fact in facts.items() if fact)
+    width = max(len(check["name"]) for check in report["checks"]) + 2
+    for section, checks in groupby(report["checks"], lambda check: check["section"]):
+        yield from ("", section)
         for check in checks:
             version = f"{check['version']}: " if check["version"] else ""
-            mark, detail = _MARKS[check["verdict"]], printable(version + check["detail"])
-            yield f"  {mark:<9}{printable(check['name']):<{width}}{detail}"
+            yield f"  {_MARKS[check['verdict']]:<9}{check['name']:<{width}}{version}{check['detail']}"
             if check["fix"]:
-                yield f"  {'':<9}  -> {printable(check['fix'])}"
-    yield f"\n{report['summary']}"
+                yield f"  {'':<9}  -> {check['fix']}"
+    yield from ("", report["summary"])
 
 
 if __name__ == "__main__":

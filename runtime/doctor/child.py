@@ -36,7 +36,9 @@ def run_probe(kind: str, *arguments: str) -> dict[str, Any]:
         found = json.JSONDecoder().raw_decode(text.rpartition(MARK)[2])[0]
     if done.returncode < 0:
         after = " after it had run" if found and "error" not in found else ""
-        found["error"] = f"crashes the process{after} ({_signal_name(-done.returncode)})"
+        number = -done.returncode
+        name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
+        found["error"] = f"crashes the process{after} ({name})"
     elif done.returncode or not found:
         said = " ".join(text.split())[-200:]
         found["error"] = f"ends the process with exit code {done.returncode}: {said}"
@@ -44,10 +46,3 @@ def run_probe(kind: str, *arguments: str) -> dict[str, Any]:
     if "error" in found and missing:
         found["error"] += f" ({missing[1]} is not found)"
     return found
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -20,7 +20,7 @@ from .child import MARK, NVIDIA
 
 TOLERANCE = 1e-2  # of outputs up to 10: a wrong kernel is far off, TF32 and half sums are not
 
-# One Conv, x (1,2,8,8) -> y (1,1,8,8), 3x3, padded by 1, weights conv_weights(); opset 17, IR 10.
+# One Conv, x (1,2,8,8) -> y (1,1,8,8), 3x3, padded by 1, weights CONV_WEIGHTS; opset 17, IR 10.
 CONV_GRAPH = base64.b64decode(
     "CAo6ugEKIgoBeAoBdxIBeSIEQ29udioRCgRwYWRzQAFAAUABQAGgAQcSAWcqVwgBCAIIAwgDEAFCAXdKSAAAkL8AAIC/AABgvwAAQL8AACC/AAAA"
     "vwAAwL4AAIC+AAAAvgAAAAAAAAA+AACAPgAAwD4AAAA/AAAgPwAAQD8AAGA/AACAP1obCgF4EhYKFAgBEhAKAggBCgIIAgoCCAgKAggIYhsKAXkS"
@@ -28,6 +28,12 @@ CONV_GRAPH = base64.b64decode(
 )
 # The same for ncnn; its weights go with it.
 _NCNN_CONV = "7767517\n2 2\nInput x 0 1 x\nConvolution conv 1 1 x y 0=1 1=3 4=1 6=18\n"
+# (1,2,3,3) and (1,2,8,8) float32, exact in every float type that an engine may choose
+CONV_WEIGHTS = ((np.arange(18) - 9) / 8).astype(np.float32).reshape(1, 2, 3, 3)
+CONV_INPUT = (np.arange(128) / 128).astype(np.float32).reshape(1, 2, 8, 8)
+_PADDED = np.pad(CONV_INPUT, ((0, 0), (0, 0), (1, 1), (1, 1)))
+_WINDOWS = np.lib.stride_tricks.sliding_window_view(_PADDED, (3, 3), axis=(2, 3))
+CONV_EXPECTED: NDArray[np.float32] = np.einsum("nchwrs,ocrs->nohw", _WINDOWS, CONV_WEIGHTS)
 
 
 def probe(kind: str, *arguments: str) -> None:
@@ -59,7 +65,7 @@ def _provider(provider: str) -> dict[str, Any]:
     if provider != "CPUExecutionProvider":  # it loads; now the graph must run on it, not beside it on the CPU
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         session = ort.InferenceSession(CONV_GRAPH, options, providers=[provider])
-    return {"ran": _ran(session.run(None, {"x": conv_input()})[0])}
+    return {"ran": _ran(session.run(None, {"x": CONV_INPUT})[0])}
 
 
 def _openvino() -> dict[str, Any]:
@@ -68,7 +74,7 @@ def _openvino() -> dict[str, Any]:
     core = ov.Core()
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     model = core.compile_model(core.read_model(CONV_GRAPH), "CPU", config)
-    ran = _ran(model([conv_input()])[0], "ran the test graph on CPU")
+    ran = _ran(model([CONV_INPUT])[0], "ran the test graph on CPU")
     return {"version": ov.get_version(), "ran": f"{ran}; devices: {', '.join(core.available_devices)}"}
 
 
@@ -89,7 +95,7 @@ def _tensorrt(module: str) -> dict[str, Any]:
     try:
         plan = build_graph(trt, CONV_GRAPH)
         if installed("cuda"):
-            output = run_plan(trt, plan, conv_input(), conv_expected().shape)
+            output = run_plan(trt, plan, CONV_INPUT, CONV_EXPECTED.shape)
             found["ran"] = _ran(output, "built and ran the test graph")
     except Exception as error:  # the version is still worth knowing
         found["error"] = one_line(error)
@@ -149,20 +155,16 @@ def _ncnn(device: str = "") -> dict[str, Any]:
         net.set_vulkan_device(int(device))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "conv.bin"
-        weights.write_bytes(bytes(4) + conv_weights().tobytes())  # four zero bytes: float32
+        weights.write_bytes(bytes(4) + CONV_WEIGHTS.tobytes())  # four zero bytes: float32
         if net.load_param_mem(_NCNN_CONV) or net.load_model(str(weights)):
             raise RuntimeError("it does not load the test graph")
     extractor = net.create_extractor()
-    extractor.input("x", ncnn.Mat(conv_input()[0]).clone())
+    extractor.input("x", ncnn.Mat(CONV_INPUT[0]).clone())
     failed, output = extractor.extract("y")
     if failed:
         raise RuntimeError("it does not run the test graph")
     where = f" on {ncnn.get_gpu_info(int(device)).device_name()}" if device else ""
     return {"version": ncnn.__version__, "ran": _ran(np.array(output)[None], f"ran the test graph{where}")}
-
-
-def _vulkan() -> dict[str, Any]:
-    return {"devices": importlib.import_module("ncnn").get_gpu_count()}
 
 
 _PROBES: Mapping[str, Callable[..., dict[str, Any]]] = {
@@ -173,31 +175,13 @@ _PROBES: Mapping[str, Callable[..., dict[str, Any]]] = {
     "tensorrt": lambda: _tensorrt("tensorrt"),
     "tensorrt-rtx": lambda: _tensorrt("tensorrt_rtx"),
     "ncnn": _ncnn,
-    "vulkan": _vulkan,
+    "vulkan": lambda: {"devices": importlib.import_module("ncnn").get_gpu_count()},
 }
-
-
-def conv_weights() -> NDArray[np.float32]:
-    """(1,2,3,3) float32, exact in every float type that an engine may choose; so are the inputs."""
-    return ((np.arange(18) - 9) / 8).astype(np.float32).reshape(1, 2, 3, 3)
-
-
-def conv_input() -> NDArray[np.float32]:
-    """(1,2,8,8) float32 in [0, 1)."""
-    return (np.arange(128) / 128).astype(np.float32).reshape(1, 2, 8, 8)
-
-
-def conv_expected() -> NDArray[np.float32]:
-    """(1,1,8,8) float32: the graph's output on ``conv_input()``, computed by numpy."""
-    padded = np.pad(conv_input(), ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    result: NDArray[np.float32] = np.einsum("nchwrs,ocrs->nohw", windows, conv_weights())
-    return result
 
 
 def _ran(output: Any, how: str = "ran the test graph") -> str:
     """``how``, and how far off the output was. Raises ValueError where it is wrong."""
-    worst = float(np.abs(np.asarray(output) - conv_expected()).max())
+    worst = float(np.abs(np.asarray(output) - CONV_EXPECTED).max())
     if not worst <= TOLERANCE:  # NaN too
         raise ValueError(f"wrong result: the test graph's output is {worst:g} off numpy's")
     return f"{how} (at most {worst:.1g} off)"

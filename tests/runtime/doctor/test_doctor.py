@@ -94,14 +94,14 @@ def test_the_graph_is_what_its_comment_says():
         "g",
         [tensor("x", [1, 2, 8, 8])],
         [tensor("y", [1, 1, 8, 8])],
-        [numpy_helper.from_array(probes.conv_weights(), "w")],
+        [numpy_helper.from_array(probes.CONV_WEIGHTS, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     kept = onnx.load_from_string(probes.CONV_GRAPH)
     onnx.checker.check_model(kept, full_check=True)
     assert kept == model
-    output = ReferenceEvaluator(kept).run(None, {"x": probes.conv_input()})[0]
-    np.testing.assert_allclose(probes.conv_expected(), output, atol=1e-6)
+    output = ReferenceEvaluator(kept).run(None, {"x": probes.CONV_INPUT})[0]
+    np.testing.assert_allclose(probes.CONV_EXPECTED, output, atol=1e-6)
 
 
 def test_providers_that_crash_hang_fall_back_or_compute_wrong(tmp_path, monkeypatch):
@@ -152,8 +152,7 @@ def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeyp
 
 def test_a_wrong_result_of_ncnn_is_told(monkeypatch):
     pytest.importorskip("ncnn")
-    expected = probes.conv_expected()
-    monkeypatch.setattr(probes, "conv_expected", lambda: -expected)
+    monkeypatch.setattr(probes, "CONV_EXPECTED", -probes.CONV_EXPECTED)
     with pytest.raises(ValueError, match="wrong result"):
         probes._ncnn()
 
