@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,64 +26,60 @@ class Steps:
         specs = manifest.stage(LOOP).tensors
         self.multistep = bool(table.coefficients[:, 2:].any())
         """Whether the sampler uses its history."""
-        self.rows: list[tuple[Any, Any]] = []
-        for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True):
-            row = []
-            for name, value in (("timestep", timestep.reshape(1)), ("coefficients", coefficients)):
-                buffer = backend.buffer(specs[name], value.shape)
-                backend.upload(buffer, value)
-                row.append(buffer)
-            self.rows.append((row[0], row[1]))
+
+        def uploaded(name: str, value: NDArray[Any]) -> Any:
+            buffer = backend.buffer(specs[name], value.shape)
+            backend.upload(buffer, value)
+            return buffer
+
+        self.rows: list[tuple[Any, Any]] = [
+            (uploaded("timestep", timestep.reshape(1)), uploaded("coefficients", coefficients))
+            for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True)
+        ]
 
 
-def buffer_maker(
-    backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int
-) -> Callable[[str], Any]:
-    """buffer(name) -> a new buffer for that tensor of a batch of padded photos of ``height`` x ``width`` pixels."""
-    specs = {name: spec for stage in manifest.stages for name, spec in stage.tensors.items()}
-    return lambda name: backend.buffer(specs[name], specs[name].resolve(batch, height, width))
+class Buffers:
+    """Makes the buffers for a batch of padded photos, or of parts of them, of ``height`` x ``width`` pixels."""
+
+    def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
+        self.backend, self.levels, self._shape = backend, range(manifest.levels), (batch, height, width)
+        self._specs = {name: spec for stage in manifest.stages for name, spec in stage.tensors.items()}
+
+    def __call__(self, name: str) -> Any:
+        """A new one for the tensor ``name``."""
+        return self.backend.buffer(self._specs[name], self._specs[name].resolve(*self._shape))
 
 
 class Stages:
-    """What comes before and after the loop for padded photos, or strips, of one size. x_cond: the buffer that the
-    smallest average band goes into."""
+    """What comes before and after the loop. x_cond: the buffer that the smallest average band goes into."""
 
-    def __init__(
-        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, x_cond: Any
-    ) -> None:
-        buffer = buffer_maker(backend, manifest, batch, height, width)
-        self._backend, self._levels = backend, range(manifest.levels)
+    def __init__(self, buffer: Buffers, x_cond: Any) -> None:
+        self._bind, self._levels = buffer.backend.bind, buffer.levels
         self.image, self.output = buffer("image"), buffer("image")
         self._details = {f"details{k}": buffer(f"details{k}") for k in self._levels}
         self._restored = {f"restored{k}": buffer(f"restored{k}") for k in self._levels}
         split = {"image": self.image, "x_cond": x_cond, **self._details}
-        self.before = Part("dwt", backend.bind("dwt", split))
+        self.before = Part("dwt", self._bind("dwt", split))
 
     def restore(self, *, last: bool = True) -> list[Part]:
         """The high-frequency restoration modules. last: of this photo's strips."""
         parts = []
         for k in self._levels:
             tensors = {f"details{k}": self._details[f"details{k}"], f"restored{k}": self._restored[f"restored{k}"]}
-            call = self._backend.bind(f"hfrm{k}", tensors, last=last)
-            parts.append(Part(f"hfrm{k}", call, concurrent=True))
+            parts.append(Part(f"hfrm{k}", self._bind(f"hfrm{k}", tensors, last=last), concurrent=True))
         return parts
 
     def merge(self, x_0: Any, *, last: bool = True) -> Part:
         """The picture, from x_0 and the restored bands."""
-        merge = {"x_0": x_0, **self._restored, "image": self.output}
-        return Part("idwt", self._backend.bind("idwt", merge, last=last))
+        return Part("idwt", self._bind("idwt", {"x_0": x_0, **self._restored, "image": self.output}, last=last))
 
 
 class Loop:
     """The sampling loop for one shape: x_cond, and two buffers each for x_t and the sampler's history, which it
-    alternates between. height, width: of the padded photo (or of the window's part of it), in pixels. form: of
-    the denoiser."""
+    alternates between. form: of the denoiser."""
 
-    def __init__(
-        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int, *, form: Form = PLAIN
-    ) -> None:
-        self._backend, self._form = backend, form
-        buffer = buffer_maker(backend, manifest, batch, height, width)
+    def __init__(self, buffer: Buffers, form: Form = PLAIN) -> None:
+        self._bind, self._form = buffer.backend.bind, form
         self.x_cond = buffer("x_cond")
         self.x = (buffer("x_t"), buffer("x_next"))
         """x_T goes into the first; :meth:`result` is x_0."""
@@ -118,7 +114,7 @@ class Loop:
             "x_next": self.x[then],
             "history_next": self.history[then],
         }
-        return self._backend.bind(LOOP, tensors, last=last, form=self._form)
+        return self._bind(LOOP, tensors, last=last, form=self._form)
 
 
 class Program:
@@ -130,8 +126,9 @@ class Program:
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
         self._backend = backend
-        self._loop = Loop(backend, manifest, batch, height, width)
-        self._stages = Stages(backend, manifest, batch, height, width, self._loop.x_cond)
+        buffer = Buffers(backend, manifest, batch, height, width)
+        self._loop = Loop(buffer)
+        self._stages = Stages(buffer, self._loop.x_cond)
         self._before = [self._stages.before, *self._stages.restore()]
         self._after = [self._stages.merge(x) for x in self._loop.x]
         self._jobs: OrderedDict[Steps, Job] = OrderedDict()

@@ -50,6 +50,7 @@ class Stream:
 
     def outcomes(self, frames: Iterable[Pixels]) -> Generator[Outcome, None, None]:
         """One a frame, in order. What ``frames`` raises comes out after the outcomes of the frames before."""
+        slot: Slot | None = None
         pending: Pending = deque()
         problem: list[Exception] = []
         with ThreadPoolExecutor(1, "diffll-stream") as worker:
@@ -79,7 +80,8 @@ class Stream:
                             submitted.result()
                             slot.settle()
                 if self._slots and self._plan is not None:
-                    del slot, self._slots
+                    slot = None
+                    self._slots.clear()
                     self._runner.count_kept(self._before, self._plan)
 
     def _next(self, pending: Pending) -> Iterator[Outcome]:

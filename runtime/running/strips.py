@@ -12,7 +12,7 @@ from ..image import Pixels, padded_size, to_tensor
 from ..package.manifest import Manifest
 from ..planning.strips import Strip, halo, strips
 from .laps import Laps, to_photos
-from .program import Stages, buffer_maker
+from .program import Buffers, Stages
 
 
 class Strips:
@@ -22,9 +22,9 @@ class Strips:
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, height: int, width: int, laps: Laps) -> None:
         self._backend, self._manifest, self._height, self._laps = backend, manifest, height, laps
-        buffer = buffer_maker(backend, manifest, 1, height, width)
+        buffer = Buffers(backend, manifest, 1, height, width)
         self._x_cond, self._x_0 = buffer("x_cond"), buffer("x_0")
-        self._stages = Stages(backend, manifest, 1, height, width, self._x_cond)
+        self._stages = Stages(buffer, self._x_cond)
         self._split = backend.sequence([self._stages.before])
         self._restore = {last: self._restoring(last=last) for last in (False, True)}
 

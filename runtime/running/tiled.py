@@ -18,7 +18,7 @@ from ..package.manifest import Manifest
 from ..planning.request import Plan
 from ..planning.windows import Window, axis, grid
 from .laps import Laps
-from .program import Loop, Steps
+from .program import Buffers, Loop, Steps
 from .strips import Strips
 
 Array = NDArray[np.float32]
@@ -52,7 +52,7 @@ class WholeLoop:
 
     def __init__(self, backend: Backend[Any], manifest: Manifest, plan: Plan, rows: int, columns: int) -> None:
         form = Form(plan.key_stride, plan.low_memory)
-        self._backend, self._loop = backend, Loop(backend, manifest, 1, rows, columns, form=form)
+        self._backend, self._loop = backend, Loop(Buffers(backend, manifest, 1, rows, columns), form)
         self._jobs: dict[Steps, Job] = {}
 
     def run(self, x_cond: Array, noise: Array, steps: Steps, laps: Laps) -> Array:
@@ -82,8 +82,8 @@ class TiledLoop:
             for size, length in ((rows, plan.window[1]), (columns, plan.window[0]))
         )
         self._windows, self._shape = list(grid(down, across)), (down.length, across.length)
-        form = Form(plan.key_stride, plan.low_memory)
-        self._loop = Loop(backend, manifest, 1, down.length * scale, across.length * scale, form=form)
+        buffer = Buffers(backend, manifest, 1, down.length * scale, across.length * scale)
+        self._loop = Loop(buffer, Form(plan.key_stride, plan.low_memory))
         self._zeros = np.zeros((1, 3, *self._shape), np.float32)
         self._jobs: dict[tuple[Steps, int, bool], Job] = {}
 
