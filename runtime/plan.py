@@ -1,5 +1,3 @@
-"""``python -m runtime.plan``."""
-
 from .cli.command import run_command
 from .cli.plan import main
 

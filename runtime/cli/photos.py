@@ -51,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
     if len(pairs) == 1:  # a mistake that ends the command is told before the package is loaded
+        try:
+            pairs[0][0].stat()
+        except OSError as error:
+            raise InputError(f"cannot read {pairs[0][0]}: {error.strerror}; check the name.") from error
         check_destination(pairs[0][1], source=pairs[0][0], overwrite=args.overwrite)
-    with Enhancer.open(
-        args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory
-    ) as enhancer:
+    opened = Enhancer.open(args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory)
+    with opened as enhancer:
         if enhancer.backend.why:
             print(enhancer.backend.why, file=sys.stderr)
         if args.self_test:
@@ -71,8 +74,7 @@ def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]
     from ..photo import SUFFIXES
 
     target = Path(output)
-    folder = len(photos) > 1 or target.is_dir() or output.endswith(("/", "\\"))
-    if not folder:
+    if len(photos) == 1 and not target.is_dir() and not output.endswith(("/", "\\")):
         return [(photos[0], target)]
     if target.suffix.lower() in SUFFIXES and not target.is_dir():
         raise InputError(f"{output}: {len(photos)} photos cannot go into one file; give a folder.")
@@ -104,8 +106,7 @@ def enhance_all(enhancer: Enhancer, pairs: Sequence[tuple[Path, Path]], args: ar
                 failed.append(source)
     if failed:
         print(f"{len(failed)} of {len(pairs)} photos failed:", *failed, sep="\n  ", file=sys.stderr)
-        return SOME_FAILED
-    return 0
+    return SOME_FAILED if failed else 0
 
 
 def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,19 +13,13 @@ if TYPE_CHECKING:
     from ..planning.request import Plan
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(
-        prog=f"python -m {ROOT}.plan",
-        description="Say how a photo would be run within a memory budget, and what it would cost.",
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    what = "Say how a photo would be run within a memory budget, and what it would cost."
+    parser = Parser(prog=f"python -m {ROOT}.plan", description=what)
     parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
     parser.add_argument("size", metavar="WxH", help="of the photo, in pixels")
     add_run_options(parser)
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     width, height = photo_size(args.size)
 
     from ..enhancer import Enhancer
@@ -35,32 +27,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
         plan = enhancer.plan(width, height, steps=args.steps, kind=args.plan)
+        speed = {}
         try:
             speed = speeds(enhancer.backend, enhancer.package)
         except DiffLLError as error:  # engines of one size, say
             print(f"no time is predicted, because 512x512 pixels could not be measured here: {error}", file=sys.stderr)
-            speed = {"denoiser": math.nan, "rest": math.nan}
         show(plan, speed)
     return 0
 
 
 def show(plan: Plan, speed: dict[str, float]) -> None:
-    """speed: FLOP a second, of the denoiser and of the rest, measured here; NaN where that was not possible."""
+    """speed: FLOP a second, of the denoiser and of the rest, measured here; empty where that was not possible."""
     print(plan)
     print("| stage | runs | GFLOP a photo | memory while it runs (MiB) | seconds |")
     print("|---|---|---|---|---|")
-    seconds = plan.stage_seconds(speed)
+    seconds = plan.stage_seconds(speed) if speed else {}
     for stage, flop in plan.stage_flop.items():
         runs = plan.steps if stage == "denoiser" else 1
-        memory = plan.stage_bytes[stage] / 2**20
-        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {_told(seconds[stage])} |")
+        memory, took = plan.stage_bytes[stage] / 2**20, f"{seconds[stage]:,.1f}" if seconds else "?"
+        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {took} |")
     print(f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB")
-    if not math.isnan(speed["rest"]):
+    if speed:
         print(
             f"about {sum(seconds.values()):,.1f} s, as 512x512 pixels were measured here "
             f"({speed['denoiser'] / 1e9:,.0f} GFLOP/s in the denoiser, {speed['rest'] / 1e9:,.0f} in the rest)"
         )
-
-
-def _told(seconds: float) -> str:
-    return "?" if math.isnan(seconds) else f"{seconds:,.1f}"

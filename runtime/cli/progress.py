@@ -45,16 +45,28 @@ class Progress:
     def count(self, total: int, unit: str) -> Iterator[Callable[[str], None]]:
         """Show how far a loop over ``total`` items (each a ``unit``, such as "photo") has come. Yields what is called
         as an item begins, with its name. A log file hears nothing of a single item, or of the first half minute."""
-        counter = _Count(total, unit, bar=self._terminal)
+        begun, item, started = 0, "", time.perf_counter()
+        finished = started  # with the items before the last one that began
 
         def begin(name: str) -> None:
-            counter.begin(name)
+            nonlocal begun, item, finished
+            begun, item, finished = begun + 1, name, time.perf_counter()
             if self._terminal:
-                self._show(str(counter))
+                self._show(shown())
+
+        def shown() -> str:
+            done, passed = max(begun - 1, 0), time.perf_counter() - started
+            filled = _BAR * done // total
+            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal else ""
+            pace = f"{passed:.0f} s"
+            if done:
+                each = (finished - started) / done
+                pace = f"{each:.1f} s a {unit}, {_duration(max(0.0, each * total - passed))} left"
+            return f"{bar}{done}/{total}, {pace}  {printable(item)}"
 
         quiet = total < 2 and not self._terminal
         try:
-            with nullcontext() if quiet else self._beat(_COUNT_S, lambda: str(counter)):
+            with nullcontext() if quiet else self._beat(_COUNT_S, shown):
                 yield begin
         finally:
             self._show("")
@@ -89,29 +101,6 @@ class Progress:
             elif text:
                 self._stream.write(f"{text}\n")
             self._stream.flush()
-
-
-class _Count:
-    """How far a loop has come, as text."""
-
-    def __init__(self, total: int, unit: str, *, bar: bool) -> None:
-        self._total, self._unit, self._bar = total, unit, bar
-        self._done, self._name = -1, ""
-        self._started = self._finished = time.perf_counter()
-
-    def begin(self, name: str) -> None:
-        self._done, self._name, self._finished = self._done + 1, name, time.perf_counter()
-
-    def __str__(self) -> str:
-        done, now = max(self._done, 0), time.perf_counter()
-        filled = _BAR * done // self._total
-        bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._bar else ""
-        pace = f"{now - self._started:.0f} s"
-        if done:
-            each = (self._finished - self._started) / done
-            left = max(0.0, each * self._total - (now - self._started))
-            pace = f"{each:.1f} s a {self._unit}, {_duration(left)} left"
-        return f"{bar}{done}/{self._total}, {pace}  {printable(self._name)}"
 
 
 def _duration(seconds: float) -> str:

@@ -44,7 +44,7 @@ def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[C
     """numpy, and that there is one onnxruntime, not two in one folder. libraries: distribution -> version."""
     if "numpy" not in libraries:
         yield Check("libraries", "numpy", "problem", "not installed, and everything needs it", "pip install numpy")
-    wheels = _wheels(libraries)
+    wheels = [name for name in ONNXRUNTIME_WHEELS if name in libraries]
     if len(wheels) > 1:
         special = [name for name in wheels if name not in ("onnxruntime", "onnxruntime-gpu")]
         if gpu is not None and "onnxruntime-gpu" in wheels:
@@ -57,27 +57,24 @@ def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[C
         yield Check("libraries", "onnxruntime", "problem", f"{versions}: they overwrite each other's files", fix)
 
 
-def _wheels(libraries: Mapping[str, str]) -> list[str]:
-    return [name for name in ONNXRUNTIME_WHEELS if name in libraries]
-
-
 def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
     """Whether a GPU that is in the machine can be used, and whether its driver speaks the wheel's CUDA."""
+    if gpu is None and not (nvidia_devices() or is_jetson()):
+        yield Check("gpu", "driver", "absent", "no NVIDIA GPU here")
+        return
     if gpu is None:
-        if nvidia_devices() or is_jetson():
-            hidden = "CUDA_VISIBLE_DEVICES" in os.environ
-            detail = "an NVIDIA GPU is in this machine and CUDA shows none"
-            reason = "no driver, one that does not run, or a container without `--gpus all`"
-            detail += f" ({'CUDA_VISIBLE_DEVICES is set' if hidden else reason})"
-            yield Check("gpu", "driver", "problem", detail, "unset CUDA_VISIBLE_DEVICES" if hidden else "nvidia-smi")
-        else:
-            yield Check("gpu", "driver", "absent", "no NVIDIA GPU here")
+        reason, fix = "no driver, one that does not run, or a container without `--gpus all`", "nvidia-smi"
+        if "CUDA_VISIBLE_DEVICES" in os.environ:
+            reason, fix = "CUDA_VISIBLE_DEVICES is set", "unset CUDA_VISIBLE_DEVICES"
+        yield Check("gpu", "driver", "problem", f"an NVIDIA GPU is in this machine and CUDA shows none ({reason})", fix)
         return
     detail = f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.driver_cuda}"
     yield Check("gpu", "driver", "ok", detail)
-    wheel = libraries.get("onnxruntime-gpu")
-    if wheel is not None and not gpu.integrated:  # a Jetson's wheels come from elsewhere than PyPI
-        needs, speaks = wheel_cuda(wheel), gpu_cuda(gpu)
+    wheel = libraries.get("onnxruntime-gpu", "")
+    if wheel and not gpu.integrated:  # a Jetson's wheels come from elsewhere than PyPI
+        # those of PyPI are built for CUDA 13 from 1.27 on, for 12 before
+        needs = 13 if [int(number) for number in re.findall(r"\d+", wheel)[:2]] >= [1, 27] else 12
+        speaks = gpu_cuda(gpu)
         detail = f"onnxruntime-gpu {wheel} is built for CUDA {needs}, the driver speaks {gpu.driver_cuda}"
         if needs > speaks:
             yield Check("gpu", "cuda", "problem", detail, f"pip install {gpu_wheel(gpu)}")
@@ -90,12 +87,6 @@ def gpu_cuda(gpu: Gpu) -> int:
     return int(gpu.driver_cuda.split(".")[0])
 
 
-def wheel_cuda(version: str) -> int:
-    """The CUDA that an onnxruntime-gpu from PyPI is built for: 13 from 1.27 on, 12 before."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
-    return 13 if numbers >= [1, 27] else 12
-
-
 def gpu_wheel(gpu: Gpu) -> str:
     """What to give pip for an onnxruntime-gpu that this driver can run."""
     return '"onnxruntime-gpu[cuda,cudnn]' + ('<1.27"' if gpu_cuda(gpu) < 13 else '"')
@@ -103,8 +94,7 @@ def gpu_wheel(gpu: Gpu) -> str:
 
 def check_backends(gpu: Gpu | None, libraries: Mapping[str, str]) -> list[Check]:
     """Every backend's checks; each library is tried in a process of its own."""
-    names = [name for name in BACKENDS if name != "auto"]
-    return [check for name in names for check in check_backend(name, gpu, libraries)]
+    return [check for name in BACKENDS if name != "auto" for check in check_backend(name, gpu, libraries)]
 
 
 def check_backend(name: str, gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
@@ -112,7 +102,8 @@ def check_backend(name: str, gpu: Gpu | None, libraries: Mapping[str, str]) -> I
     if not installed(name):
         yield Check("backends", name, "absent", "not installed", install_line(name))
         return
-    wheel = next(iter(_wheels(libraries)), name) if name == "onnxruntime" else name
+    wheels = ONNXRUNTIME_WHEELS if name == "onnxruntime" else ()
+    wheel = next((one for one in wheels if one in libraries), name)
     found, again = run_probe(name), install_line(wheel, again=True)
     version = found.get("version", "")
     if "file" in found and is_server_build(name, found["file"]):
@@ -179,12 +170,13 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     """
     cache = EngineCache(package.path)
     engines = list(cache.entries())
-    readable = {engine.path for engine in engines}
     folders = [path for path in sorted(cache.folder.glob("[!.]*")) if path.is_dir()]
     if not folders:
         yield Check("engines", "none", "absent", f"{package.path} has none yet")
     targets = {str(engine.key.get("target")) for engine in engines}
-    machines = {target: _machine(target, package, gpu, versions) for target in targets}
+    tried = "openvino" in targets and versions.get("openvino")
+    compiled_for = run_probe("openvino_environment", package.manifest.precision) if tried else {}
+    machines = {target: Machine(versions, gpu, compiled_for if target == "openvino" else {}) for target in targets}
     reasons = {engine.path: misfit(engine, package, machines[str(engine.key.get("target"))]) for engine in engines}
     served = {_place(engine) for engine in engines if not reasons[engine.path]}
     for engine in engines:
@@ -201,17 +193,9 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
             fix = install_line(target) if versions.get(target) == "" else _rebuild_line(engine, package)
             yield Check("engines", name, "problem", f"stale: {reason}", fix)
     for path in folders:
-        if path not in readable:
+        if path not in reasons:
             fix = shlex.join(["rm", "-r", str(path)])
             yield Check("engines", path.name, "problem", "damaged, or others can write to it; build it again", fix)
-
-
-def _machine(target: str, package: Package, gpu: Gpu | None, versions: Mapping[str, str]) -> Machine:
-    """What this target's engines have to fit here."""
-    environment = {}
-    if target == "openvino" and versions.get(target):
-        environment = run_probe("openvino_environment", package.manifest.precision)
-    return Machine(versions, gpu, environment)
 
 
 def _sizes(engine: Engine, package: Package) -> str:

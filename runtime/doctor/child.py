@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import sys
 import tempfile
+from subprocess import DEVNULL, STDOUT, TimeoutExpired, run
 from typing import Any
 
 TIMEOUT_S = 60.0  # generous: the first use of a GPU library reads gigabytes from the disk
@@ -24,10 +24,8 @@ def run_probe(kind: str, *arguments: str) -> dict[str, Any]:
     words = [sys.executable, "-c", _CHILD, json.dumps(sys.path), f"{__package__}.probes", kind, *arguments]
     with tempfile.TemporaryFile("w+", errors="replace") as output:  # a pipe would be held open by grandchildren
         try:
-            done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=TIMEOUT_S
-            )
-        except subprocess.TimeoutExpired:
+            done = run(words, stdin=DEVNULL, stdout=output, stderr=STDOUT, timeout=TIMEOUT_S)
+        except TimeoutExpired:
             return {"error": f"hangs: no answer in {TIMEOUT_S:g} s"}
         output.seek(0)
         text = output.read()

@@ -95,8 +95,7 @@ def _tensorrt(module: str) -> dict[str, Any]:
     try:
         plan = build_graph(trt, CONV_GRAPH)
         if installed("cuda"):
-            output = run_plan(trt, plan, CONV_INPUT, CONV_EXPECTED.shape)
-            found["ran"] = _ran(output, "built and ran the test graph")
+            found["ran"] = _ran(run_plan(trt, plan), "built and ran the test graph")
     except Exception as error:  # the version is still worth knowing
         found["error"] = one_line(error)
     return found
@@ -121,9 +120,8 @@ def build_graph(trt: Any, graph: bytes) -> Any:
     return plan
 
 
-def run_plan(trt: Any, plan: Any, array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The engine's output of ``shape`` for one input, on the GPU. Raises ValueError, EngineError or
-    BackendUnavailableError."""
+def run_plan(trt: Any, plan: Any) -> NDArray[np.float32]:
+    """What an engine of the test graph computes on the GPU. Raises ValueError, EngineError, BackendUnavailableError."""
     from ..backends.tensorrt import cuda
 
     cuda.require_device()
@@ -131,11 +129,11 @@ def run_plan(trt: Any, plan: Any, array: NDArray[np.float32], shape: tuple[int, 
     context = None if engine is None else engine.create_execution_context()
     if engine is None or context is None:
         raise ValueError("it does not load the engine that it built")
-    stream, result = cuda.Stream(), np.empty(shape, np.float32)
-    memories = [cuda.DeviceMemory(one.nbytes) for one in (array, result)]
+    stream, result = cuda.Stream(), np.empty_like(CONV_EXPECTED)
+    memories = [cuda.DeviceMemory(one.nbytes) for one in (CONV_INPUT, result)]
     for index, memory in enumerate(memories):
         context.set_tensor_address(engine.get_tensor_name(index), memory.address)
-    cuda.copy_to_device(memories[0], array, stream)
+    cuda.copy_to_device(memories[0], CONV_INPUT, stream)
     if not context.execute_async_v3(stream.number):
         raise ValueError("it does not run the engine that it built")
     cuda.copy_to_host(result, memories[1], stream)

@@ -29,14 +29,13 @@ def usable_cores() -> int:
 @contextmanager
 def default_environment(name: str, value: str) -> Iterator[None]:
     """The environment variable ``name`` is ``value`` inside, unless the user has set it, and gone afterwards."""
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = value
+    ours = name not in os.environ
+    os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        del os.environ[name]
+        if ours:
+            del os.environ[name]
 
 
 def is_x86() -> bool:

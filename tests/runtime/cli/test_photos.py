@@ -106,6 +106,7 @@ def test_output_is_never_written_over_without_asking(tiny_package, photo, tmp_pa
         (["PKG", "PHOTO", "-o", "x.png", "--seed", "-1"], ["seed"]),
         (["PKG", "PHOTO", "-o", "x.png", "--backend", "warp"], ["warp", "onnxruntime"]),
         (["PKG", "PHOTO", "-o", "x.png", "--provider", "Quantum"], ["QuantumExecutionProvider"]),
+        (["absent", "missing.jpg", "-o", "x.jpg"], ["cannot read missing.jpg"]),
         (["absent", "PHOTO", "-o", "x.gif"], ["x.gif", ".png"]),
         (["PKG", "PHOTO", "-o", "absent-folder/x.png"], ["absent-folder"]),
         (["absent", "PHOTO", "-o", "x.png"], ["absent", "export.build"]),
