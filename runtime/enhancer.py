@@ -16,7 +16,6 @@ from .backends.base import Backend
 from .errors import EngineError, InputError
 from .image import Pixels
 from .names import KINDS, Kind
-from .package.golden import read_golden
 from .package.manifest import Manifest
 from .package.reading import Package
 from .planning.memory import parse_size
@@ -206,7 +205,7 @@ class Enhancer:
 
         Raises EngineError when it is more than the precision allows (1 level in fp32).
         """
-        golden = self.golden()
+        golden = self.package.golden()
         result = self(golden["photo"], noise=golden["noise"], steps=int(golden["steps"]))
         worst = int(np.abs(result.astype(np.int32) - golden["expected"]).max())
         allowed = _GREY_LEVELS[self.manifest.precision]
@@ -216,10 +215,6 @@ class Enhancer:
                 f"levels; {allowed} allowed. Update the engine library or use another backend."
             )
         return worst
-
-    def golden(self) -> dict[str, NDArray[Any]]:
-        """The golden sample: photo (H, W, 3) uint8, noise, steps, expected (H, W, 3) uint8 of the PyTorch model."""
-        return read_golden(self.package)
 
     def close(self) -> None:
         """Give the sessions and buffers back. The enhancer is of no use afterwards; closing twice is harmless."""

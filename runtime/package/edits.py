@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import PackageError
-from .protobuf import fields, fields_at
+from .protobuf import fields, parts
 
 _GRAPH, _NODE, _TENSOR = 7, 1, 5  # fields of Model, Graph, Graph
 _INPUT, _OPERATOR = 1, 4  # of Node
@@ -32,8 +32,11 @@ def with_uint8_activations(graph: bytes) -> bytes:
 
     Weights have no QuantizeLinear: they stay int8. A graph without Q/DQ comes back as it is. ``graph`` was checked.
     """
-    content = bytearray(graph)
-    zero_points = {name for node in _parts(content, _NODE) for name in _zero_point(node)}
+    content, zero_points = bytearray(graph), set()
+    for node in _parts(content, _NODE):
+        operator, inputs = ([bytes(part) for part in parts(node, field)] for field in (_OPERATOR, _INPUT))
+        if b"QuantizeLinear" in operator and len(inputs) == 3:
+            zero_points.add(inputs[2])
     for tensor in _parts(content, _TENSOR):
         (kind, kind_at), (name, _), (value, value_at) = _described(tensor)
         if isinstance(name, memoryview) and bytes(name) in zero_points and kind == _INT8 and value == b"\0":
@@ -57,20 +60,11 @@ def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
 
 
 def _parts(content: bytearray, kind: int) -> Iterator[memoryview]:
-    """The graph's nodes or tensors; what is written to them is written to ``content``."""
-    for field, graph in fields(memoryview(content)):
-        if field == _GRAPH and isinstance(graph, memoryview):
-            yield from (part for inner, part in fields(graph) if inner == kind and isinstance(part, memoryview))
-
-
-def _zero_point(node: memoryview) -> set[bytes]:
-    """The name of a QuantizeLinear's zero point."""
-    parts = [(field, bytes(value)) for field, value in fields(node) if isinstance(value, memoryview)]
-    inputs = [value for field, value in parts if field == _INPUT]
-    return {inputs[2]} if (_OPERATOR, b"QuantizeLinear") in parts and len(inputs) == 3 else set()
+    """The graph's nodes or tensors."""
+    return (part for graph in parts(memoryview(content), _GRAPH) for part in parts(graph, kind))
 
 
 def _described(tensor: memoryview) -> list[tuple[Any, int]]:
     """Its type, name and bytes, each with the place in ``tensor`` where it begins."""
-    found = {field: (value, place) for field, value, place in fields_at(tensor)}
+    found = {field: (value, place) for field, value, place in fields(tensor)}
     return [found.get(field, (0, 0)) for field in (_TYPE, _NAME, _BYTES)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..errors import PackageError
@@ -12,52 +11,56 @@ T = TypeVar("T")
 
 
 class Fields:
-    """One JSON object under ``where``. Ask for each key once, then call :meth:`finish`: a key that nobody asked
-    for is an error, because a newer writer may have meant something by it."""
+    """One JSON object under ``where``. Ask for each key once, in a ``with`` block: a key that nobody asked for by its
+    end is an error, because a newer writer may have meant something by it."""
 
     def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise PackageError(f"{where}: {show(value)} where an object is wanted; build the package again.")
         self.where = where
+        if not isinstance(value, dict):
+            raise self.wrong(f"{show(value)} where an object is wanted")
         self._value = value
         self._asked: set[str] = set()
 
-    def get(self, key: str, kind: type[T]) -> T:
+    def __enter__(self) -> Fields:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        unknown = sorted(set(self._value) - self._asked)
+        if unknown and error is None:
+            what = f"unknown key {show(unknown[0])}; the package is damaged or of a newer toolkit"
+            raise PackageError(f"{self.where}: {what}: update the runtime.")
+
+    def wrong(self, what: str) -> PackageError:
+        return PackageError(f"{self.where}: {what}; build the package again.")
+
+    def get(self, key: str, kind: type[T], sound: Callable[[T], object] = lambda _: True, wanted: str = "") -> T:
+        """The value of ``key``. wanted: what ``sound`` takes a value of this type for, in words."""
         self._asked.add(key)
         if key not in self._value:
-            raise PackageError(f"{self.where}: the key {key!r} is missing; build the package again.")
+            raise self.wrong(f"the key {key!r} is missing")
         value = self._value[key]
-        if type(value) is not kind:
-            raise self._wrong(key, f"{kind.__name__} wanted")
+        if type(value) is not kind or not sound(value):
+            raise self.wrong(f"{key!r} is {show(value)}, and {wanted or kind.__name__} is wanted")
         return value
 
     def expect(self, key: str, wanted: Any) -> None:
-        value = self.get(key, type(wanted))
-        if value != wanted or repr(value) != repr(wanted):  # in a list, True == 1.0
-            raise self._wrong(key, f"this runtime knows {wanted!r}")
+        # by its text too: in a list, True == 1.0
+        self.get(key, type(wanted), lambda value: value == wanted and repr(value) == repr(wanted), repr(wanted))
 
     def number(self, key: str, low: int, high: int) -> int:
-        value = self.get(key, int)
-        if not low <= value <= high:
-            raise self._wrong(key, f"{low} to {high} wanted")
-        return value
-
-    def amount(self, key: str, high: float) -> float:
-        value = self.get(key, float)
-        if not 0 <= value <= high:  # false for a nan too
-            raise self._wrong(key, f"0 to {high:g} wanted")
-        return value
+        return self.get(key, int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
     def choice(self, key: str, choices: Sequence[Any]) -> Any:
-        value = self.get(key, str)
-        if value not in choices:
-            raise self._wrong(key, f"one of {', '.join(choices)} wanted")
-        return value
+        return self.get(key, str, lambda value: value in choices, f"one of {', '.join(choices)}")
+
+    def amount(self, key: str, high: float) -> float:
+        return self.get(key, float, lambda value: 0 <= value <= high, f"a number from 0 to {high:g}")  # so no nan
 
     def floats(self, key: str, count: int) -> tuple[float, ...]:
-        values = self.get(key, list)
-        if len(values) != count or not all(type(v) is float and math.isfinite(v) and 0 < v < 1 for v in values):
-            raise self._wrong(key, f"{count} numbers between 0 and 1 wanted")
+        def sound(values: list[Any]) -> bool:
+            return len(values) == count and all(type(value) is float and 0 < value < 1 for value in values)
+
+        values = self.get(key, list, sound, f"a list of {count} numbers between 0 and 1")
         return tuple(values)
 
     def child(self, key: str) -> Fields:
@@ -66,24 +69,14 @@ class Fields:
     def children(self, key: str) -> Iterator[tuple[str, Fields]]:
         """The entries of an object whose keys are free names."""
         for name, value in self.get(key, dict).items():
-            yield name, Fields(value, f"{self.where}: {key}: {show(name)}")
+            with Fields(value, f"{self.where}: {key}: {show(name)}") as entry:
+                yield name, entry
 
     def items(self, key: str) -> Iterator[Fields]:
         """The entries of a list of objects."""
         for index, value in enumerate(self.get(key, list)):
-            yield Fields(value, f"{self.where}: {key}[{index}]")
-
-    def finish(self) -> None:
-        unknown = sorted(set(self._value) - self._asked)
-        if unknown:
-            raise PackageError(
-                f"{self.where}: unknown key {show(unknown[0])}; the package is damaged or of a newer toolkit: "
-                "update the runtime."
-            )
-
-    def _wrong(self, key: str, wanted: str) -> PackageError:
-        value = show(self._value[key])
-        return PackageError(f"{self.where}: {key!r} is {value}; {wanted}. Build the package again.")
+            with Fields(value, f"{self.where}: {key}[{index}]") as entry:
+                yield entry
 
 
 def show(value: Any) -> str:

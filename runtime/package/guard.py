@@ -7,7 +7,7 @@ machine, a custom operator domain is an invitation to load a library: both are r
 from __future__ import annotations
 
 from ..errors import PackageError
-from .protobuf import fields
+from .protobuf import fields, parts
 
 # Field numbers of onnx.proto3, per message: which fields hold messages worth walking into.
 _CHILDREN = {
@@ -33,12 +33,12 @@ def check_graph(content: bytes, where: str) -> None:
     if content[4:8] == _ORT_MAGIC:
         raise PackageError(f"{where}: onnxruntime's own format and no ONNX graph; do not use this package.")
     try:
-        if not any(field == 7 and isinstance(value, memoryview) for field, value in fields(memoryview(content))):
+        if next(parts(memoryview(content), 7), None) is None:
             raise ValueError("no graph in it")
         _walk(memoryview(content), "Model", where, 0)
+    except PackageError:
+        raise
     except (IndexError, ValueError) as error:
-        if isinstance(error, PackageError):
-            raise
         raise PackageError(f"{where}: not an ONNX graph ({error}); copy or build the package again.") from error
 
 
@@ -46,7 +46,7 @@ def _walk(content: memoryview, message: str, where: str, depth: int) -> None:
     if depth > _DEPTH_LIMIT:
         raise ValueError("nested too deeply")
     children, domain = _CHILDREN[message], _DOMAIN.get(message)
-    for field, value in fields(content):
+    for field, value, _ in fields(content):
         if message == "Tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
             raise PackageError(f"{where}: it refers to weights in another file; do not use this package.")
         if field == domain and isinstance(value, memoryview) and bytes(value) not in _STANDARD_DOMAINS:

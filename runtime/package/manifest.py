@@ -4,17 +4,32 @@ in ``docs/package.md``."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..names import DType, Precision
+from ..errors import PackageError, one_line
+from ..names import DTYPES, PRECISIONS, DType, Precision
+from .fields import Fields, show
 
-FORMAT = "diffll-package"
-FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 CERTIFICATE = "certificate.json"
+
+_FORMAT = "diffll-package"
+_FORMAT_VERSION = 2
+_IMAGE_RULES = {
+    "colour_order": "RGB",
+    "layout": "NCHW",
+    "range": [0.0, 1.0],
+    "padding": "reflect, right and bottom",
+    "rounding": "floor(maximum * value + 0.5)",
+}
+_UPDATE_RULE = "x_next = c0*x_t + c1*eps + c2*history; history_next = c3*x_t + c4*eps"
+_FILE_LIMIT = 1 << 31
+_COEFFICIENT_LIMIT = 1e18
+_SIZE = re.compile(r"batch|(?:height|width)(?:/[1-9][0-9]{0,2})?")
 
 
 @dataclass(frozen=True)
@@ -35,12 +50,9 @@ class TensorSpec:
     def photo_size(self, shape: Sequence[int]) -> dict[str, int]:
         """The inverse of :meth:`resolve`: ``batch``, ``height`` and ``width`` of the padded photos that this tensor's
         ``shape`` in numbers comes from, as far as it depends on them."""
-        found = {}
-        for size, number in zip(self.shape, shape, strict=True):
-            if isinstance(size, str):
-                symbol, divisor = size_term(size)
-                found[symbol] = number * divisor
-        return found
+        sizes = zip(self.shape, shape, strict=True)
+        terms = [(size_term(size), number) for size, number in sizes if isinstance(size, str)]
+        return {symbol: number * divisor for (symbol, divisor), number in terms}
 
 
 def size_term(size: str) -> tuple[str, int]:
@@ -127,16 +139,16 @@ class Manifest:
 
     def to_json(self) -> str:
         content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format": _FORMAT,
+            "format_version": _FORMAT_VERSION,
             "precision": self.precision,
             "levels": self.levels,
-            "image": {**IMAGE_RULES, "pad_multiple": self.pad_multiple},
+            "image": {**_IMAGE_RULES, "pad_multiple": self.pad_multiple},
             "schedule": {
                 "num_train_timesteps": self.num_train_timesteps,
                 "num_inference_steps": self.num_inference_steps,
                 "eta": 0.0,
-                "update": UPDATE_RULE,
+                "update": _UPDATE_RULE,
                 "betas": list(self.betas),
                 "alphas_cumprod": list(self.alphas_cumprod),
             },
@@ -147,18 +159,72 @@ class Manifest:
         }
         return json.dumps(content, indent=1) + "\n"
 
+    @classmethod
+    def from_json(cls, content: bytes, where: str) -> Manifest:
+        """The manifest, every key and value checked. Raises PackageError; where: the file, for its message."""
+        try:
+            raw = json.loads(content, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise PackageError(f"{where}: not whole JSON ({one_line(error)}); build the package again.") from error
+        with Fields(raw, where) as top:
+            return _manifest(top)
 
-IMAGE_RULES = {
-    "colour_order": "RGB",
-    "layout": "NCHW",
-    "range": [0.0, 1.0],
-    "padding": "reflect, right and bottom",
-    "rounding": "floor(maximum * value + 0.5)",
-}
-UPDATE_RULE = "x_next = c0*x_t + c1*eps + c2*history; history_next = c3*x_t + c4*eps"
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different: with two of a name, two readers could see two manifests."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
-def stage_io(levels: int) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+def _manifest(top: Fields) -> Manifest:
+    form, version = top.get("format", str), top.get("format_version", int)
+    if form != _FORMAT:
+        raise PackageError(f"{top.where}: its format is {show(form)}, not {_FORMAT!r}; no package of export.build.")
+    if version != _FORMAT_VERSION:
+        cure = "Update the runtime" + ("." if version > _FORMAT_VERSION else " or build the package again.")
+        raise PackageError(f"{top.where}: format version {show(version)}; this runtime reads {_FORMAT_VERSION}. {cure}")
+    levels = top.number("levels", 1, 3)
+    with top.child("image") as image:
+        for key, value in _IMAGE_RULES.items():
+            image.expect(key, value)
+        pad_multiple = image.number("pad_multiple", 2**levels, 1024)
+        if pad_multiple % 2**levels:
+            raise image.wrong(f"'pad_multiple' is no multiple of {2**levels}")
+    with top.child("schedule") as schedule:
+        schedule.expect("eta", 0.0)
+        schedule.expect("update", _UPDATE_RULE)
+        total = schedule.number("num_train_timesteps", 1, 10_000)
+        steps = schedule.number("num_inference_steps", 1, total)
+        if total % steps:
+            raise schedule.wrong(f"'num_inference_steps' does not divide {total}")
+        betas, alphas_cumprod = (schedule.floats(key, total) for key in ("betas", "alphas_cumprod"))
+    stages, io = tuple(_stage(entry) for entry in top.items("stages")), _stage_io(levels)
+    found, expected = tuple(stage.name for stage in stages), tuple(io)
+    if found != expected:
+        raise top.wrong(f"its stages are {show(found)}; with {levels} wavelet levels they are {expected}")
+    for stage in stages:
+        names = tuple(tuple(spec.name for spec in specs) for specs in (stage.inputs, stage.outputs))
+        if names != io[stage.name]:
+            raise top.wrong(f"stage {stage.name}: its inputs and outputs are {show(names)}; {io[stage.name]} wanted")
+    digest = re.compile("[0-9a-f]{64}").fullmatch
+    files = {
+        name: (entry.get("sha256", str, digest, "64 hexadecimal digits"), entry.number("bytes", 0, _FILE_LIMIT))
+        for name, entry in top.children("files")
+    }
+    for name in (*(stage.file for stage in stages), GOLDEN, CERTIFICATE):
+        if name not in files:
+            raise top.wrong(f"{show(name)} is used but not listed in 'files'")
+    with top.child("cost") as costs:
+        cost = {name: _cost(costs.child(name)) for name in io}
+    precision, provenance = top.choice("precision", PRECISIONS), top.get("provenance", dict)
+    return Manifest(
+        precision, levels, pad_multiple, total, steps, betas, alphas_cumprod, stages, cost, files, provenance
+    )
+
+
+def _stage_io(levels: int) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """The stages in running order, each with the names of its inputs and outputs: what the loop asks for."""
     details = tuple(f"details{level}" for level in range(levels))
     restored = tuple(f"restored{level}" for level in range(levels))
@@ -168,3 +234,27 @@ def stage_io(levels: int) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         "denoiser": (("x_t", "x_cond", "history", "timestep", "coefficients"), ("x_next", "history_next")),
         "idwt": (("x_0", *restored), ("image",)),
     }
+
+
+def _stage(entry: Fields) -> Stage:
+    inputs, outputs = (tuple(_tensor(tensor) for tensor in entry.items(key)) for key in ("inputs", "outputs"))
+    return Stage(entry.get("name", str), entry.get("file", str), inputs, outputs)
+
+
+def _tensor(entry: Fields) -> TensorSpec:
+    def sizes(shape: list[Any]) -> bool:
+        return all(_SIZE.fullmatch(v) if isinstance(v, str) else type(v) is int and 0 < v < 1 << 16 for v in shape)
+
+    shape = entry.get("shape", list, sizes, "a list of sizes such as 3, batch or height/4")
+    return TensorSpec(entry.get("name", str), entry.choice("dtype", DTYPES), tuple(shape))
+
+
+def _cost(entry: Fields) -> StageCost:
+    with entry:
+        flop, live, plain_live = (_polynomial(entry.child(key)) for key in ("flop", "live_bytes", "plain_live_bytes"))
+        return StageCost(flop, live, plain_live, entry.number("weight_bytes", 0, _FILE_LIMIT))
+
+
+def _polynomial(entry: Fields) -> Polynomial:
+    with entry:
+        return Polynomial(*(entry.amount(field.name, _COEFFICIENT_LIMIT) for field in fields(Polynomial)))

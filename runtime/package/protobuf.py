@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, varint or bytes) of one message. Raises ValueError or IndexError where it is none."""
-    for field, value, _ in fields_at(content):
-        yield field, value
+def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
+    """(field number, varint or bytes, where in ``content`` that begins) of one message.
 
-
-def fields_at(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
-    """The same, and where in ``content`` the value begins."""
+    Raises ValueError or IndexError where it is none.
+    """
     place = 0
     while place < len(content):
         key, place = _varint(content, place)
@@ -35,6 +32,11 @@ def fields_at(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]
         if wire == 2:
             yield field, content[place : place + size], place
         place += size
+
+
+def parts(content: memoryview, number: int) -> Iterator[memoryview]:
+    """The bytes of every field of this number, such as the messages in it. Writing to them writes to ``content``."""
+    return (value for field, value, _ in fields(content) if field == number and isinstance(value, memoryview))
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:

@@ -6,40 +6,29 @@ before it is checked: file names are names and not paths, links are refused, eve
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
+import zipfile
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import PackageError
-from ..names import DTYPES, PRECISIONS
-from .fields import Fields, show
+from ..image import array_text
+from .fields import show
 from .guard import check_graph
-from .manifest import (
-    CERTIFICATE,
-    FORMAT,
-    FORMAT_VERSION,
-    GOLDEN,
-    IMAGE_RULES,
-    MANIFEST,
-    UPDATE_RULE,
-    Manifest,
-    Polynomial,
-    Stage,
-    StageCost,
-    TensorSpec,
-    stage_io,
-)
+from .manifest import GOLDEN, MANIFEST, Manifest
 
 _MANIFEST_LIMIT = 1 << 20
-_FILE_LIMIT = 1 << 31
+_GOLDEN_LIMIT = 64 << 20  # bytes, unpacked
+_AGAIN = "copy or build the package again."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_COEFFICIENT_LIMIT = 1e18
-_SIZE = re.compile(r"batch|(?:height|width)(?:/[1-9][0-9]{0,2})?")
 
 
 @dataclass(frozen=True)
@@ -56,13 +45,11 @@ class Package:
         if not os.path.isdir(path):  # unlike Path.is_dir it never raises (name too long, no permission)
             what = "is a file" if os.path.lexists(path) else "does not exist"
             raise PackageError(f"{path}: {what}; a package is a directory made by `python -m export.build`.")
-        manifest = _parse(path, _read(path, MANIFEST, _MANIFEST_LIMIT))
+        manifest = Manifest.from_json(_read(path, MANIFEST, _MANIFEST_LIMIT), str(path / MANIFEST))
         for name, (_, size) in manifest.files.items():
             found = _regular_file(path, name).st_size
             if found != size:
-                raise PackageError(
-                    f"{path / name}: {found:,} bytes, the manifest says {size:,}; copy or build the package again."
-                )
+                raise PackageError(f"{path / name}: {found:,} bytes, the manifest says {size:,}; {_AGAIN}")
         return cls(path, manifest)
 
     def read(self, name: str) -> bytes:
@@ -70,10 +57,8 @@ class Package:
         digest, size = self.manifest.files[name]
         content = _read(self.path, name, size)
         if sha256(content).hexdigest() != digest:
-            raise PackageError(
-                f"{self.path / name}: its sha256 is not the manifest's ({digest[:12]}...): the file was changed or "
-                "damaged; copy or build the package again."
-            )
+            facts = f"its sha256 is not the manifest's ({digest[:12]}...): the file was changed or damaged"
+            raise PackageError(f"{self.path / name}: {facts}; {_AGAIN}")
         return content
 
     def graph(self, stage: str) -> bytes:
@@ -83,6 +68,27 @@ class Package:
         content = self.read(file)
         check_graph(content, str(self.path / file))
         return content
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """The golden sample: a small photo (H, W, 3) uint8, noise (3, Hp/4, Wp/4) float32, steps, and expected,
+        (H, W, 3) uint8, the picture that the PyTorch model makes of them. Raises PackageError."""
+        content = io.BytesIO(self.read(GOLDEN))
+        try:
+            with zipfile.ZipFile(content) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > _GOLDEN_LIMIT:
+                    raise ValueError("it is too large")
+            with np.load(content, allow_pickle=False) as arrays:
+                golden = {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
+            photo, noise, steps, expected = golden.values()
+            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape != expected.shape:
+                raise ValueError(f"photo {array_text(photo)}, expected {array_text(expected)}")
+            if expected.dtype != np.uint8 or steps.dtype.kind != "i" or steps.shape != () or noise.dtype != np.float32:
+                raise ValueError(", ".join(f"{name} {array_text(array)}" for name, array in golden.items()))
+            if noise.shape != self.manifest.noise_shape(*photo.shape[:2]):
+                raise ValueError(f"noise {array_text(noise)} for a photo of {photo.shape}")
+            return golden
+        except Exception as error:  # a stranger's zip: numpy and zipfile raise of many kinds
+            raise PackageError(f"{self.path / GOLDEN}: no golden sample ({error}); build the package again.") from error
 
     @property
     def sha256(self) -> str:
@@ -96,7 +102,7 @@ def _regular_file(folder: Path, name: str) -> os.stat_result:
     try:
         found = os.lstat(folder / name)
     except OSError as error:
-        raise PackageError(f"{folder / name}: missing ({error.strerror}); copy or build the package again.") from error
+        raise PackageError(f"{folder / name}: missing ({error.strerror}); {_AGAIN}") from error
     if not stat.S_ISREG(found.st_mode):
         raise PackageError(f"{folder / name}: a link or no regular file; do not use this package.")
     return found
@@ -111,125 +117,5 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
     except OSError as error:
         raise PackageError(f"{folder / name}: cannot be read ({error.strerror}); check its permissions.") from error
     if len(content) > limit:
-        raise PackageError(f"{folder / name}: larger than {limit:,} bytes; copy or build the package again.")
+        raise PackageError(f"{folder / name}: larger than {limit:,} bytes; {_AGAIN}")
     return content
-
-
-def _parse(path: Path, content: bytes) -> Manifest:
-    """The manifest, every key and value checked. Raises PackageError."""
-    where = path / MANIFEST
-
-    def wrong(what: str) -> PackageError:
-        return PackageError(f"{where}: {what}. Build the package again.")
-
-    try:
-        raw = json.loads(content, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise wrong(f"not whole JSON ({' '.join(str(error).split())})") from error
-    top = Fields(raw, str(where))
-    if top.get("format", str) != FORMAT:
-        raise PackageError(
-            f"{where}: its format is {show(top.get('format', str))}, not {FORMAT!r}; no package of export.build."
-        )
-    version = top.get("format_version", int)
-    if version != FORMAT_VERSION:
-        raise PackageError(
-            f"{where}: format version {show(version)}; this runtime reads {FORMAT_VERSION}. Update the runtime"
-            f"{'' if version > FORMAT_VERSION else ' or build the package again'}."
-        )
-    image, schedule, costs = top.child("image"), top.child("schedule"), top.child("cost")
-    for key, value in IMAGE_RULES.items():
-        image.expect(key, value)
-    schedule.expect("eta", 0.0)
-    schedule.expect("update", UPDATE_RULE)
-    levels = top.number("levels", 1, 3)
-    total = schedule.number("num_train_timesteps", 1, 10_000)
-    files: dict[str, tuple[str, int]] = {}
-    for name, entry in top.children("files"):
-        digest = entry.get("sha256", str)
-        if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise wrong(f"the sha256 of {show(name)} is {show(digest)}")
-        files[name] = (digest, entry.number("bytes", 0, _FILE_LIMIT))
-        entry.finish()
-    manifest = Manifest(
-        precision=top.choice("precision", PRECISIONS),
-        levels=levels,
-        pad_multiple=image.number("pad_multiple", 2**levels, 1024),
-        num_train_timesteps=total,
-        num_inference_steps=schedule.number("num_inference_steps", 1, total),
-        betas=schedule.floats("betas", total),
-        alphas_cumprod=schedule.floats("alphas_cumprod", total),
-        stages=tuple(_stage(entry) for entry in top.items("stages")),
-        cost={},  # below, once the stages are known to be sound
-        files=files,
-        provenance=top.get("provenance", dict),
-    )
-    for fields in (image, schedule, top):
-        fields.finish()
-    if manifest.pad_multiple % 2**levels:
-        raise wrong(f"'pad_multiple' is no multiple of {2**levels}")
-    if total % manifest.num_inference_steps:
-        raise wrong(f"'num_inference_steps' does not divide {total}")
-    io = stage_io(levels)
-    expected, found = tuple(io), tuple(stage.name for stage in manifest.stages)
-    if found != expected:
-        raise wrong(f"its stages are {show(found)}; with {levels} wavelet levels they are {expected}")
-    for stage in manifest.stages:
-        names = tuple(tuple(spec.name for spec in specs) for specs in (stage.inputs, stage.outputs))
-        if names != io[stage.name]:
-            raise wrong(f"stage {stage.name}: its inputs and outputs are {show(names)}; {io[stage.name]} wanted")
-    for name in (*(stage.file for stage in manifest.stages), GOLDEN, CERTIFICATE):
-        if name not in files:
-            raise wrong(f"{show(name)} is used but not listed in 'files'")
-    manifest = replace(manifest, cost={name: _cost(costs.child(name)) for name in expected})
-    costs.finish()
-    return manifest
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys are all different: with two of a name, two readers could see two manifests."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _stage(entry: Fields) -> Stage:
-    stage = Stage(
-        entry.get("name", str),
-        entry.get("file", str),
-        tuple(_tensor(tensor) for tensor in entry.items("inputs")),
-        tuple(_tensor(tensor) for tensor in entry.items("outputs")),
-    )
-    entry.finish()
-    return stage
-
-
-def _cost(entry: Fields) -> StageCost:
-    cost = StageCost(
-        _polynomial(entry.child("flop")),
-        _polynomial(entry.child("live_bytes")),
-        _polynomial(entry.child("plain_live_bytes")),
-        entry.number("weight_bytes", 0, _FILE_LIMIT),
-    )
-    entry.finish()
-    return cost
-
-
-def _polynomial(entry: Fields) -> Polynomial:
-    keys = ("constant", "per_row", "per_pixel", "per_pixel_squared")
-    found = Polynomial(*(entry.amount(key, _COEFFICIENT_LIMIT) for key in keys))
-    entry.finish()
-    return found
-
-
-def _tensor(entry: Fields) -> TensorSpec:
-    shape = entry.get("shape", list)
-    for size in shape:
-        if not (_SIZE.fullmatch(size) if isinstance(size, str) else type(size) is int and 0 < size < 1 << 16):
-            raise PackageError(
-                f"{entry.where}: 'shape' holds {show(size)}, no size such as 3, batch or height/4. Build it again."
-            )
-    spec = TensorSpec(entry.get("name", str), entry.choice("dtype", DTYPES), tuple(shape))
-    entry.finish()
-    return spec

@@ -52,7 +52,7 @@ def test_golden_sample(enhancer, bundled_package):
 
 
 def test_self_test_notices_a_wrong_result(enhancer, monkeypatch):
-    golden = enhancer.golden()
+    golden = enhancer.package.golden()
     golden["expected"] = golden["expected"] ^ 8
     monkeypatch.setattr(enhancer, "golden", lambda: golden)
     with pytest.raises(EngineError, match="self-test failed"):
