@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,7 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
         progress.note(f"{source}: {enhancer.why}")
     bright = photo.with_pixels(pixels)
     if args.before_after:
-        alpha = None if photo.alpha is None else np.hstack((photo.alpha, photo.alpha))
-        bright = bright.with_pixels(np.hstack((photo.pixels, bright.pixels)), alpha)
+        alpha = None if bright.alpha is None else np.hstack((bright.alpha, bright.alpha))
+        bright = replace(bright, pixels=np.hstack((photo.pixels, bright.pixels)), alpha=alpha)
     del photo, pixels  # their memory is for what the file takes
     write_photo(target, bright, overwrite=args.overwrite)

@@ -29,9 +29,7 @@ _PIXEL_SIZE = (40962, 40963)
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8 of a loaded image that its pixels still have to be turned by; 1 if it has none.
-
-    Pillow turns a TIFF itself when it loads it, and then forgets the tag.
-    """
+    Pillow turns a TIFF itself when it loads it, and then forgets the tag."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged metadata must not cost the photo
@@ -63,11 +61,8 @@ def carried(exif: Image.Exif) -> dict[int, Any]:
 
 
 def exif_bytes(image: Image.Image, path: Path) -> bytes | None:
-    """EXIF of an open image, ready to be written to a file of any format; None if there is none.
-
-    Orientation is 1; the thumbnail and what ``carried`` leaves out are gone. Damaged EXIF is left out too,
-    with a line in the log that names ``path``.
-    """
+    """What ``carried`` leaves of an open image's EXIF, with orientation 1, to be written to a file of any format; None
+    if that is nothing. Damaged EXIF is left out too, with a line in the log that names ``path``."""
     try:
         source = image.getexif()
         kept = Image.Exif()

@@ -36,23 +36,12 @@ class Photo:
             found = f"{self.alpha.shape} {self.alpha.dtype}"
             raise InputError(f"alpha is {found}, the pixels are {shape} {dtype}; give {shape[:2]} {dtype}")
 
-    def with_pixels(self, pixels: NDArray[Any], alpha: NDArray[Any] | None = None) -> Photo:
-        """The same photo with other ``pixels``, (H, W, 3) uint8 or uint16.
-
-        Its own alpha (or ``alpha``, (H, W), where given) stays and follows the depth of the pixels.
-        """
-        alpha = self.alpha if alpha is None else alpha
+    def with_pixels(self, pixels: NDArray[Any]) -> Photo:
+        """The same photo with other ``pixels``, (H, W, 3) uint8 or uint16, whose depth its alpha follows."""
+        alpha = self.alpha
         if alpha is not None and alpha.dtype != pixels.dtype:
             if pixels.dtype == np.uint16:
                 alpha = alpha.astype(np.uint16) * np.uint16(257)
             else:
                 alpha = ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
         return replace(self, pixels=pixels, alpha=alpha)
-
-
-def luminance(pixels: NDArray[Any]) -> NDArray[Any]:
-    """ITU-R 601 luminance, (H, W, 3) to (H, W), same dtype; exact where the three channels are equal."""
-    red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
-    total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471) + np.uint32(0x8000)
-    result: NDArray[Any] = (total >> np.uint32(16)).astype(pixels.dtype)
-    return result

@@ -55,8 +55,8 @@ def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | No
     """
     height, width, channels = samples.shape
     depth = 8 * samples.dtype.itemsize
-    parts = [SIGNATURE]
-    parts.append(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPE[channels], 0, 0, 0)))
+    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPE[channels], 0, 0, 0)
+    parts = [SIGNATURE, _chunk(b"IHDR", header)]
     if icc_profile:
         parts.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)))
     if exif:
@@ -67,12 +67,11 @@ def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | No
 
 
 def _deflated(samples: NDArray[Any]) -> Iterator[bytes]:
-    height = samples.shape[0]
     row_bytes = samples[0].nbytes
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)  # noise repeats nothing that a longer search would find
     band = max(1, 2**20 // row_bytes)
     above = np.zeros((1, row_bytes), np.uint8)
-    for top in range(0, height, band):
+    for top in range(0, len(samples), band):
         rows = samples[top : top + band].astype(samples.dtype.newbyteorder(">"), order="C")
         rows = rows.view(np.uint8).reshape(-1, row_bytes)
         filtered = np.empty((len(rows), 1 + row_bytes), np.uint8)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from . import png
 from .photo import Photo
 
@@ -32,32 +32,42 @@ SizeCheck = Callable[[int, int, int], object]
 def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000, check: SizeCheck | None = None) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP or BMP file, told by its content and not by its name.
 
-    Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8.
-    ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked before decoding. ``check`` is called
-    before decoding too, with width, height and bits a sample (8 or 16); what it raises as InputError goes on with
-    the path in front.
+    Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8. Before it is
+    decoded, ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked, and ``check`` is called with
+    width, height and bits a sample (8 or 16); what that raises as InputError goes on with the path in front.
 
-    Raises InputError, with the path and what to do, for every file that cannot be used: missing, a
-    folder, unreadable, empty, another format, too large, damaged or cut short, with several pictures,
-    or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
+    Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
+    or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
     """
-    path = Path(path)
+    path, kind = Path(path), ""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"cannot read {path}: it is a folder; name a photo in it")
         if not stat.S_ISREG(mode):
             raise InputError(f"cannot read {path}: it is not a regular file; save it to one first")
-        with path.open("rb") as file:
-            return _decode(file, path, _format(file.read(32), path), max_pixels, check)
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            kind = _format(file.read(32), path)
+            return _photo(file, path, kind, max_pixels, check)
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"cannot read {path}: it does not exist; check the name") from None
     except PermissionError:
         raise InputError(f"cannot read {path}: permission denied; change its permissions") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; check the name and the disk") from error
+    except ImportError as error:
+        raise InputError(f"cannot read {path}: {error}; run: pip install pillow") from error
+    except MemoryError:
+        raise InputError(f"cannot read {path}: not enough memory; resize it or close other programs") from None
+    except Exception as error:  # Pillow raises almost anything on damaged bytes
+        if not kind:
+            raise InputError(f"cannot read {path}: {error}; check the name and the disk") from error
+        raise InputError(
+            f"cannot read {path}: the {kind} file is damaged, cut short or of an unusual kind "
+            f"({one_line(error, 120) or type(error).__name__}); copy it again, or save it again from another program"
+        ) from error
 
 
 def _format(head: bytes, path: Path) -> str:
@@ -72,27 +82,6 @@ def _format(head: bytes, path: Path) -> str:
     if head[4:8] == b"ftyp":
         what = "a HEIC, an AVIF or a video"
     raise InputError(f"cannot read {path}: it is {what}; convert it to JPEG, PNG, TIFF, WebP or BMP")
-
-
-def _decode(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
-    """The photo in ``file``; ``path`` is for messages. Raises InputError only."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _photo(file, path, kind, max_pixels, check)
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(f"cannot read {path}: {error}; run: pip install pillow") from error
-    except MemoryError:
-        raise InputError(f"cannot read {path}: not enough memory; resize it or close other programs") from None
-    except Exception as error:  # Pillow raises almost anything on damaged bytes
-        detail = " ".join(str(error).split())[:120] or type(error).__name__
-        raise InputError(
-            f"cannot read {path}: the {kind} file is damaged, cut short or of an unusual kind ({detail}); "
-            "copy it again, or save it again from another program"
-        ) from error
 
 
 def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
@@ -143,9 +132,8 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
 def _open(file: BinaryIO, kind: str) -> ImageFile.ImageFile:
     """Read the header with Pillow's plugin. The first picture of an MPO is its JPEG.
 
-    From the open file, never by path: there Pillow (12.0 to 13.0) maps uncompressed TIFF pixels into
-    memory by their turned size, and a photo with orientation 5 to 8 comes out scrambled.
-    """
+    From the open file, never by path: there Pillow (12.0 to 13.0) maps uncompressed TIFF pixels into memory by their
+    turned size, and a photo with orientation 5 to 8 comes out scrambled."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     plugins: dict[str, type[ImageFile.ImageFile]] = {

@@ -26,8 +26,8 @@ _FORMATS = {1: "", 2: " signed", 3: " float"}
 def sample_bits(file: BinaryIO, path: Path) -> int:
     """Bits of a sample in the first picture of a TIFF: 1, 2, 4, 8 or 16.
 
-    Raises InputError for camera raw files, samples that are not unsigned integers of these sizes, and
-    16-bit layouts other than grey, RGB and RGBA stored pixel by pixel.
+    Raises InputError for camera raw files, samples that are not unsigned integers of these sizes, and 16-bit layouts
+    other than grey, RGB and RGBA stored pixel by pixel.
     """
     file.seek(0)
     head = file.read(16)
@@ -76,8 +76,7 @@ def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | No
         tags[_ICC] = icc_profile
     source = Image.Exif()
     source.load(exif or b"")
-    for tag, value in carried(source).items():
-        tags[tag] = value
+    tags.update(carried(source))
     file = io.BytesIO()
     tags.save(file)
     return b"".join([file.getvalue(), *strips])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..machine.files import write_file
 from . import png
-from .photo import Photo, luminance
+from .photo import Photo
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ _JPEG_EXIF_BYTES = 65533
 def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
     """Raise InputError where ``write_photo`` would refuse ``path``; writes nothing.
 
-    Refused: an unknown suffix, a folder that is missing or not writable, a name that is taken
-    (without ``overwrite``), the file of ``source`` itself under any name (without ``overwrite``).
+    Refused: an unknown suffix, a folder that is missing or not writable and, without ``overwrite``, a name that is
+    taken and the file of ``source`` itself under any name.
     """
     path = Path(path)
     _format_of(path)
@@ -58,35 +58,20 @@ def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike
     raise _taken(path)
 
 
-def check_fits(path: str | os.PathLike[str], photo: Photo) -> None:
-    """Raise InputError where the format of ``path`` cannot hold ``photo``: its alpha, depth or size."""
-    path = Path(path)
-    kind = _format_of(path)
-    height, width = photo.pixels.shape[:2]
-    most = _MAX_SIDE.get(kind, width + height)
-    begin = f"cannot write {path}: the photo"
-    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        raise InputError(f"{begin} has 16 bits and {kind} holds 8; write PNG or TIFF")
-    if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
-        raise InputError(f"{begin} has transparency and {kind} has none; write PNG, TIFF or WebP")
-    if max(width, height) > most:
-        raise InputError(f"{begin} is {width} x {height} and {kind} ends at {most} pixels a side; write PNG or TIFF")
-
-
 def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> None:
     """Write ``photo`` in the format of the suffix of ``path``, whole or not at all.
 
-    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless, JPEG has
-    quality 95 without chroma subsampling, WebP quality 95 with lossless alpha. EXIF and ICC profile go
-    along where the format has them (all but BMP).
-
-    Raises InputError where ``check_destination`` or ``check_fits`` refuses, and where the disk does.
+    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless, JPEG has quality 95 without
+    chroma subsampling, WebP quality 95 with lossless alpha. EXIF and ICC profile go along where the format has them
+    (all but BMP). Raises InputError where ``check_destination`` or the disk refuses, and where the format cannot hold
+    the photo's alpha, depth or size.
     """
     path = Path(path)
     check_destination(path, source=None, overwrite=overwrite)
-    check_fits(path, photo)
+    kind = _format_of(path)
+    _check_fits(path, photo, kind)
     try:
-        data = _encode(photo, _format_of(path))
+        data = _encode(photo, kind)
     except ImportError as error:
         raise InputError(f"cannot write {path}: {error}; run: pip install pillow") from error
     except MemoryError:
@@ -100,7 +85,24 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; {_cure(error, data)}") from error
+        cure = "check the folder and its disk or choose another"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = f"free {len(data) / 1e6:.1f} MB or choose another disk"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            cure = "choose another folder or change its permissions"
+        raise InputError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
+
+
+def _check_fits(path: Path, photo: Photo, kind: str) -> None:
+    height, width = photo.pixels.shape[:2]
+    most = _MAX_SIDE.get(kind, width + height)
+    begin = f"cannot write {path}: the photo"
+    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+        raise InputError(f"{begin} has 16 bits and {kind} holds 8; write PNG or TIFF")
+    if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
+        raise InputError(f"{begin} has transparency and {kind} has none; write PNG, TIFF or WebP")
+    if max(width, height) > most:
+        raise InputError(f"{begin} is {width} x {height} and {kind} ends at {most} pixels a side; write PNG or TIFF")
 
 
 def _format_of(path: Path) -> str:
@@ -113,14 +115,6 @@ def _format_of(path: Path) -> str:
 
 def _taken(path: Path, why: str = "it exists already") -> InputError:
     return InputError(f"cannot write {path}: {why}; choose another name or allow it (--overwrite)")
-
-
-def _cure(error: OSError, data: bytes) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"free {len(data) / 1e6:.1f} MB or choose another disk"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "choose another folder or change its permissions"
-    return "check the folder and its disk or choose another"
 
 
 def _encode(photo: Photo, kind: str) -> bytes:
@@ -152,7 +146,10 @@ def _samples(photo: Photo, kind: str) -> NDArray[Any]:
     """(H, W, C): one grey channel for a grey photo where the format has that, alpha as the last."""
     channels = [photo.pixels]
     if photo.grey:
-        grey = luminance(photo.pixels)[..., None]
+        # luminance of ITU-R 601, exact where the three channels are equal
+        red, green, blue = (photo.pixels[..., i : i + 1].astype(np.uint32) for i in range(3))
+        total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471) + np.uint32(0x8000)
+        grey = (total >> np.uint32(16)).astype(photo.pixels.dtype)
         # WebP has no grey; 16-bit grey with alpha is a TIFF that few programs read, this one included
         spread = kind == "WEBP" or (kind == "TIFF" and photo.alpha is not None and grey.dtype == np.uint16)
         channels = [grey] * 3 if spread else [grey]
