@@ -24,9 +24,8 @@ def padded_size(size: int, multiple: int) -> int:
 def reflect_indices(size: int, padded: int) -> NDArray[np.intp]:
     """(padded,) source index of every padded position: reflection that does not repeat the border pixel.
 
-    Equal to torch's ``reflect`` where that is defined (padding smaller than the image). Past it the reflection
-    goes on back and forth, 0 1 2 1 0 1 2 ..., and an image one pixel wide repeats that pixel: this is the rule
-    for photos smaller than their padding.
+    Equal to torch's ``reflect`` where that is defined (padding smaller than the image). For photos smaller than their
+    padding it goes on back and forth, 0 1 2 1 0 1 2 ..., and an image one pixel wide repeats that pixel.
     """
     if size == 1:
         return np.zeros(padded, np.intp)
@@ -43,11 +42,10 @@ def to_tensor(photos: Pixels, multiple: int, *, top: int = 0, bottom: int | None
     _, height, width, _ = photos.shape
     rows, columns = padded_size(height, multiple), padded_size(width, multiple)
     bottom = rows if bottom is None else bottom
-    photos = (
-        photos[:, top : min(bottom, height)]
-        if bottom <= height
-        else photos.take(reflect_indices(height, rows)[top:bottom], axis=1)
-    )
+    if bottom > height:
+        photos = photos.take(reflect_indices(height, rows)[top:bottom], axis=1)
+    else:
+        photos = photos[:, top:bottom]
     if columns != width:
         photos = photos.take(reflect_indices(width, columns), axis=2)
     planes = np.ascontiguousarray(photos.transpose(0, 3, 1, 2), dtype=np.float32)
@@ -60,8 +58,7 @@ def to_pixels(image: NDArray[np.floating], height: int, width: int, dtype: np.dt
     cropped = image[:, :, :height, :width].astype(np.float32)
     cropped *= np.float32(np.iinfo(dtype).max)
     cropped += np.float32(0.5)
-    # the upper limit: 65535 + 0.5 rounds up to 65536 in float32
-    np.minimum(cropped, np.float32(np.iinfo(dtype).max), out=cropped)
+    np.minimum(cropped, np.float32(np.iinfo(dtype).max), out=cropped)  # in float32, 65535 + 0.5 rounds up to 65536
     return np.ascontiguousarray(cropped.transpose(0, 2, 3, 1).astype(dtype))
 
 

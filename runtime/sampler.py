@@ -19,30 +19,26 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .names import SAMPLERS
 
-COEFFICIENTS = 5
-
 
 @dataclass(frozen=True)
 class StepTable:
-    """One row a step, in the order in which the steps run.
-
-    timesteps: (S,) int32, falling to 0. coefficients: (S, 5) float32, c0 to c4 above.
-    """
+    """One row a step, in the order in which the steps run."""
 
     timesteps: NDArray[np.int32]
+    """(S,), falling to 0."""
     coefficients: NDArray[np.float32]
+    """(S, 5), c0 to c4 above."""
 
     def __len__(self) -> int:
         return len(self.timesteps)
 
 
-def check_steps(num_train_timesteps: int, num_inference_steps: object, sampler: str) -> int:
-    """The number of steps, if ``sampler`` can run it. Raises InputError.
+def check_steps(total: int, steps: object, sampler: str) -> int:
+    """``steps``, if ``sampler`` can run so many of ``total`` (num_train_timesteps, 200). Raises InputError.
 
-    ddim: a divisor of T (200), as the official ``range(0, T, T // S)`` would silently run another number otherwise
-    (6 of 200 gives 7). dpmpp-2m: 1 to T.
+    ddim: a divisor of T, as the official ``range(0, T, T // S)`` would silently run another number otherwise (6 of 200
+    gives 7). dpmpp-2m: 1 to T.
     """
-    steps, total = num_inference_steps, num_train_timesteps
     if sampler not in SAMPLERS:
         raise InputError(f"sampler {sampler!r} is not known; use one of {', '.join(SAMPLERS)}.")
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
@@ -76,10 +72,9 @@ def _ddim(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
     """DDIM with eta = 0 (Song et al. 2021, equation 12; official ``models/ddm.py: sample_training``):
     x_next = sqrt(a_next / a) x_t + (sqrt(1 - a_next) - sqrt(a_next (1 - a) / a)) eps."""
     now, then = alpha_bar[:-1], alpha_bar[1:]
-    table = np.zeros((len(now), COEFFICIENTS))
-    table[:, 0] = np.sqrt(then / now)
-    table[:, 1] = np.sqrt(1 - then) - np.sqrt(then * (1 - now) / now)
-    return table
+    x_t = np.sqrt(then / now)
+    eps = np.sqrt(1 - then) - np.sqrt(then * (1 - now) / now)
+    return np.stack((x_t, eps, *np.zeros((3, len(now)))), axis=1)
 
 
 def _dpmpp_2m(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,7 +86,7 @@ def _dpmpp_2m(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
     timestep to t = 0 is such a one, and extrapolating over it costs most of the picture (``docs/steps.md``).
     """
     alpha, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
-    table = np.zeros((len(alpha_bar) - 1, COEFFICIENTS))
+    table = np.zeros((len(alpha_bar) - 1, 5))
     log_snr = np.log(alpha[:-1] / sigma[:-1])
     for i in range(len(table)):
         last = i == len(table) - 1
