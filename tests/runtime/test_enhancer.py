@@ -54,7 +54,7 @@ def test_golden_sample(enhancer, bundled_package):
 def test_self_test_notices_a_wrong_result(enhancer, monkeypatch):
     golden = enhancer.package.golden()
     golden["expected"] = golden["expected"] ^ 8
-    monkeypatch.setattr(enhancer, "golden", lambda: golden)
+    monkeypatch.setattr(type(enhancer.package), "golden", lambda package: golden)
     with pytest.raises(EngineError, match="self-test failed"):
         enhancer.self_test()
 
