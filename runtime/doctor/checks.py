@@ -176,6 +176,8 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     targets = {str(engine.key.get("target")) for engine in engines}
     tried = "openvino" in targets and versions.get("openvino")
     compiled_for = run_probe("openvino_environment", package.manifest.precision) if tried else {}
+    if "error" in compiled_for:
+        versions, compiled_for = {**versions, "openvino": ""}, {}
     machines = {target: Machine(versions, gpu, compiled_for if target == "openvino" else {}) for target in targets}
     reasons = {engine.path: misfit(engine, package, machines[str(engine.key.get("target"))]) for engine in engines}
     served = {_place(engine) for engine in engines if not reasons[engine.path]}

@@ -163,6 +163,9 @@ def test_the_doctor_knows_them(compiled, monkeypatch):
     found = list(checks.check_engines(Package.open(compiled), None, versions))
     assert {one.verdict for one in found} == {"problem"}  # as the backend, which compiles the graphs then
     assert all("built for the processor" in one.detail for one in found)
+    monkeypatch.setattr(checks, "run_probe", lambda *_: {"error": "crashes the process (SIGSEGV)"})
+    found = list(checks.check_engines(Package.open(compiled), None, versions))
+    assert all("openvino does not load here" in one.detail for one in found)
 
 
 def test_those_of_a_graph_that_was_written_otherwise_are_left_alone(compiled, compilations, tmp_path, monkeypatch):
