@@ -87,12 +87,10 @@ def _dpmpp_2m(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     alpha, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     table = np.zeros((len(alpha_bar) - 1, 5))
-    log_snr = np.log(alpha[:-1] / sigma[:-1])
+    log_snr = np.append(np.log(alpha[:-1] / sigma[:-1]), np.inf)
     for i in range(len(table)):
-        last = i == len(table) - 1
-        decay = 0.0 if last else np.exp(log_snr[i] - log_snr[i + 1])  # e^-h
-        factor = alpha[i + 1] * (1 - decay)
-        k = 0.0 if last or i == 0 else (log_snr[i + 1] - log_snr[i]) / (2 * (log_snr[i] - log_snr[i - 1]))
+        factor = alpha[i + 1] * (1 - np.exp(log_snr[i] - log_snr[i + 1]))  # alpha' (1 - e^-h)
+        k = 0.0 if i == 0 else (log_snr[i + 1] - log_snr[i]) / (2 * (log_snr[i] - log_snr[i - 1]))
         k = 0.0 if k > 1 else k
         table[i] = (
             sigma[i + 1] / sigma[i] + factor * (1 + k) / alpha[i],

@@ -1,14 +1,5 @@
 """Edits of a graph's bytes when it is loaded, without the onnx library. An edit that finds nothing to change where it
-has to fails loudly: onnxruntime's own ``add_initializer`` ignores one of another type without a word.
-
-int8 graphs with uint8 activations: the same numbers, and what an x86 processor multiplies fastest. Packages hold
-symmetric int8 (zero point 0), the one form that every engine takes. x86 multiplies uint8 by int8; onnxruntime turns the
-activations itself, but not those that several nodes read, and an HFRM then takes twice the time. With uint8 and a zero
-point of 128 every stored value is 128 higher and means the same.
-
-Attention over every s-th row and column of keys and values: the one constant of the denoiser's graph that a plan may
-change. ``export/passes/query_blocks.py`` writes it as 1, 1.
-"""
+has to fails loudly: onnxruntime's own ``add_initializer`` ignores one of another type without a word."""
 
 from __future__ import annotations
 
@@ -30,7 +21,10 @@ _ONES = (1).to_bytes(8, "little") * 2
 def with_uint8_activations(graph: bytes) -> bytes:
     """The graph with the zero point of every QuantizeLinear changed from int8 0 to uint8 128, where it is that.
 
-    Weights have no QuantizeLinear: they stay int8. A graph without Q/DQ comes back as it is. ``graph`` was checked.
+    Packages hold symmetric int8, the one form that every engine takes, and x86 multiplies uint8 by int8. onnxruntime
+    turns the activations itself, but not those that several nodes read, and an HFRM then takes twice the time. Every
+    stored value is 128 higher and means the same. Weights have no QuantizeLinear: they stay int8. A graph without Q/DQ
+    comes back as it is. ``graph`` was checked.
     """
     content, zero_points = bytearray(graph), set()
     for node in _parts(content, _NODE):
@@ -46,7 +40,8 @@ def with_uint8_activations(graph: bytes) -> bytes:
 
 
 def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
-    """The denoiser's graph with attention over every ``stride``-th row and column. ``graph`` was checked.
+    """The denoiser's graph with attention over every ``stride``-th row and column of keys and values, the one constant
+    that a plan may change; ``export/passes/query_blocks.py`` writes it as 1, 1. ``graph`` was checked.
 
     Raises PackageError for a graph that has no such constant, an older one. where: its name in errors.
     """

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 
 def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
-    """(field number, varint or bytes, where in ``content`` that begins) of one message.
-
-    Raises ValueError or IndexError where it is none.
-    """
+    """(field number, varint or bytes, where in ``content`` that begins) of one message. Raises ValueError or IndexError
+    where it is none."""
     place = 0
     while place < len(content):
         key, place = _varint(content, place)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, one_line
@@ -87,7 +88,7 @@ def _format(head: bytes, path: Path) -> str:
 def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
     from . import tiff
     from .exif import exif_bytes, orientation, upright
-    from .samples import colour_key, load_16bit, split, to_8bit
+    from .samples import colour_key, load_16bit, to_8bit
 
     depth = 8
     if kind == "PNG":
@@ -113,7 +114,9 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
     samples: NDArray[Any] = load_16bit(image, _open(file, kind), path) if depth == 16 else to_8bit(image, path)
     if image.mode == "CMYK":
         profile = None  # the samples are sRGB
-    pixels, alpha, grey = split(samples)
+    channels = samples.shape[2]
+    grey, alpha = channels < 3, samples[..., -1] if channels in (2, 4) else None
+    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
     key = image.info.get("transparency")
     if alpha is None and kind == "PNG" and isinstance(key, (int, tuple)):
         alpha = colour_key(pixels, key, depth)

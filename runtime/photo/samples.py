@@ -67,15 +67,6 @@ def load_16bit(image: ImageFile.ImageFile, again: ImageFile.ImageFile, path: Pat
     return _unpremultiplied(samples) if layout == "RGBa" else samples
 
 
-def split(samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
-    """(H, W, C) with C from 1 to 4 into (H, W, 3) pixels, (H, W) alpha or None, and whether it is grey."""
-    channels = samples.shape[2]
-    grey = channels < 3
-    alpha = np.ascontiguousarray(samples[..., -1]) if channels in (2, 4) else None
-    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else np.ascontiguousarray(samples[..., :3])
-    return pixels, alpha, grey
-
-
 def colour_key(pixels: NDArray[Any], key: int | tuple[int, ...], depth: int) -> NDArray[Any]:
     """Alpha (H, W) of a PNG that names one colour as transparent, in samples of ``depth`` bits."""
     values = np.atleast_1d(np.asarray(key)) & (2**depth - 1)
