@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from runtime.names import Target
 
+Built = tuple[dict[str, bytes], dict[str, Any]]
+"""An engine's files, and what there is to report, such as its ``activation_bytes``."""
+
 
 class Builder(Protocol):
     """Builds the engines of one target. Making one checks all that can be checked before a build: it raises
@@ -16,18 +19,10 @@ class Builder(Protocol):
     target: Target
     flags: Mapping[str, Any]
     """Every option that an engine depends on: part of its key."""
+    environment: Mapping[str, Any]
+    """What of this machine an engine depends on: part of its key."""
 
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """What of this machine an engine depends on: part of its key."""
-        ...
-
-    def build(
-        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
-    ) -> tuple[dict[str, bytes], dict[str, Any]]:
-        """An engine's files, and what there is to report, such as its ``activation_bytes``.
-
-        profile: input -> its smallest, usual and largest shape; empty: every size. Raises EngineError with the
-        library's own words.
-        """
+    def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
+        """profile: input -> its smallest, usual and largest shape; empty: every size. Raises EngineError with the
+        library's own words."""
         ...

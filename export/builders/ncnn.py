@@ -27,6 +27,7 @@ from runtime.names import Target
 
 from ..passes.cpu_forms import restore
 from ..passes.widen import widen
+from .base import Built
 from .ncnn_param import finish
 
 _SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
@@ -42,11 +43,9 @@ class NcnnBuilder:
     def __init__(self) -> None:
         self._ncnn, self._pnnx = (load(name, "--target ncnn") for name in ("ncnn", "pnnx"))
         converter = {"converter": f"pnnx {self._pnnx.__version__}"}
-        self.environment = environment(self.target, self._ncnn.__version__) | converter
+        self.environment: Mapping[str, Any] = environment(self.target, self._ncnn.__version__) | converter
 
-    def build(
-        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
-    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+    def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
         """An engine takes every size, and a wavelet stage has no files. Raises InputError for an int8 graph."""
         model = widen(onnx.load_from_string(restore(graph)))
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
@@ -65,20 +64,20 @@ class NcnnBuilder:
             onnx.save(model, folder / "stage.onnx")
             command = [self._pnnx.EXEC_PATH, "stage.onnx", "fp16=0"]
             for key, (height, width) in zip(("inputshape", "inputshape2"), _SIZES, strict=True):
-                shapes = [_shape(value, height, width) for value in model.graph.input]
-                command.append(f"{key}=" + ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes))
+                free = {0: 1, 2: height, 3: width}  # where the graph leaves a size open
+                dims = [value.type.tensor_type.shape.dim for value in model.graph.input]
+                shapes = [[size.dim_value or free[axis] for axis, size in enumerate(sizes)] for sizes in dims]
+                command.append(f"{key}={','.join(map(str, shapes))}".replace(" ", ""))
+            code, output, param, weights = -1, "", "", b""
             try:
                 done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PNNX_SECONDS)
-                output, code = done.stdout + done.stderr, done.returncode
+                code, output = done.returncode, done.stdout + done.stderr
+                param = finish((folder / "stage.ncnn.param").read_text())
+                weights = (folder / "stage.ncnn.bin").read_bytes()
             except (OSError, subprocess.TimeoutExpired) as error:
-                output, code = str(error), -1
-            try:
-                param, weights = ((folder / f"stage.ncnn.{kind}").read_bytes() for kind in ("param", "bin"))
-            except OSError:
-                code, param, weights = code or -1, b"", b""
-        param = finish(param.decode()).encode()
+                code, output = code or -1, f"{output} {error}"
         # what pnnx cannot convert it writes as an operator of its own
-        kinds = {line.split()[0] for line in param.decode().splitlines()[2:] if line.strip()}
+        kinds = {line.split()[0] for line in param.splitlines()[2:] if line.strip()}
         foreign = sorted(kind for kind in kinds if self._ncnn.layer_to_index(kind) < 0)
         if code or foreign:
             reason = f"no ncnn layer for {', '.join(foreign)}" if foreign else " ".join(output.split())[-400:]
@@ -86,14 +85,7 @@ class NcnnBuilder:
                 f"pnnx {self._pnnx.__version__} could not convert the graph (code {code}): {reason}. Install the "
                 "versions of constraints.txt (`pip install -c constraints.txt ncnn pnnx`) or use another backend."
             )
-        return {PARAM: param, WEIGHTS: weights}
-
-
-def _shape(value: onnx.ValueInfoProto, height: int, width: int) -> list[int]:
-    """The made-up shape of an input: batch 1 and this size wherever the graph leaves a number free."""
-    free = {0: 1, 2: height, 3: width}
-    sizes = value.type.tensor_type.shape.dim
-    return [size.dim_value or free[axis] for axis, size in enumerate(sizes)]
+        return {PARAM: param.encode(), WEIGHTS: weights}
 
 
 def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:

@@ -14,6 +14,8 @@ from runtime.engines.fit import REWRITE_VERSION
 from runtime.errors import EngineError, one_line
 from runtime.names import Precision, Target
 
+from .base import Built
+
 
 class OpenVinoBuilder:
     """Raises BackendUnavailableError without OpenVINO, InputError for a precision that the processor has not."""
@@ -24,11 +26,9 @@ class OpenVinoBuilder:
     def __init__(self, precision: Precision) -> None:
         self._core = openvino_.open_core(openvino_.CPU, precision)
         self._computes = openvino_.compute_precision(self._core, precision)
-        self.environment = openvino_.engine_environment(self._core, precision)
+        self.environment: Mapping[str, Any] = openvino_.engine_environment(self._core, precision)
 
-    def build(
-        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
-    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+    def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
         """profile: each input's three shapes are one and the same, or it is empty: every size and batch."""
         content = io.BytesIO()
         try:

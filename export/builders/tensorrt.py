@@ -23,6 +23,8 @@ from runtime.errors import BackendUnavailableError, EngineError, InputError, one
 from runtime.machine.gpu import current_gpu
 from runtime.names import Target
 
+from .base import Built
+
 OLDEST = (10, 3)
 _READS_GROUP_NORM = (10, 9)
 # Of cpu_forms and query_blocks, whose import would need onnx for every graph
@@ -63,11 +65,8 @@ class TensorRTBuilder:
             self._check_rtx()
         else:
             self._check_tensorrt()
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        found = environment(self.target, self._trt.__version__) | {"gpu": asdict(self._scope())}
-        return found | ({"memory": "given by the user"} if self._rtx else {})
+        found = environment(target, self._trt.__version__) | {"gpu": asdict(self._scope())}
+        self.environment: Mapping[str, Any] = found | ({"memory": "given by the user"} if self._rtx else {})
 
     def _scope(self) -> GpuScope:
         """The GPUs that an engine of these options runs on."""
@@ -83,15 +82,17 @@ class TensorRTBuilder:
             return GpuScope("compute_capability", compute_capabilities=(gpu.compute_capability,))
         return GpuScope("device", gpu.name, (gpu.compute_capability,))
 
-    def build(
-        self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path
-    ) -> tuple[dict[str, bytes], dict[str, Any]]:
+    def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
         from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxBytes, Profile
         from polygraphy.backend.trt.util import get_trt_logger
         from polygraphy.exception import PolygraphyException
         from polygraphy.logger import G_LOGGER
 
-        log = make_log(self._trt)
+        if TYPE_CHECKING:
+            import tensorrt as trt
+        else:
+            trt = self._trt
+        log = make_log(trt)
         # the loaders take this one, and the report is read from it
         importlib.import_module(get_trt_logger.__module__).TRT_LOGGER = log  # type: ignore[attr-defined]
         G_LOGGER.module_severity = G_LOGGER.CRITICAL + 1  # ours is the error that is shown
@@ -99,18 +100,24 @@ class TensorRTBuilder:
             from ..passes.cpu_forms import restore
 
             graph = restore(graph)
-        if not self._rtx and _version(self._trt) < _READS_GROUP_NORM:
+        if not self._rtx and _version(trt) < _READS_GROUP_NORM:
             from ..passes.group_norm import rewrite_group_norm
 
             graph = rewrite_group_norm(graph)
         shapes = Profile()
         for tensor, (smallest, usual, largest) in profile.items():
             shapes.add(tensor, smallest, usual, largest)
-        common = self._config_arguments(shapes)
+        options = self.options
+        common: dict[str, Any] = {"profiles": [shapes], "builder_optimization_level": options.optimization_level}
+        if options.workspace_mib is not None:
+            common["memory_pool_limits"] = {trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20}
+        if options.hardware_compatibility != "none":
+            level = getattr(trt.HardwareCompatibilityLevel, options.hardware_compatibility.upper())
+            common["hardware_compatibility_level"] = level
         if self._rtx:
             from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
-            targets = [tuple(map(int, one.split("."))) for one in self.options.compute_capabilities]
+            targets = [tuple(map(int, one.split("."))) for one in options.compute_capabilities]
             create, cache = CreateConfigRTX(compute_capabilities=targets or None, **common), None
 
             def config(builder: Any, network: Any) -> Any:
@@ -123,7 +130,7 @@ class TensorRTBuilder:
             cache = str(timing_cache)
             config = CreateConfig(tf32=True, load_timing_cache=cache if timing_cache.exists() else None, **common)
         # TensorRT 11 has dropped the flag: there every network is strongly typed
-        strongly_typed = hasattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+        strongly_typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
         try:
             network = NetworkFromOnnxBytes(graph, strongly_typed=strongly_typed)
             plan = bytes(EngineBytesFromNetwork(network, config, save_timing_cache=cache)())
@@ -135,20 +142,6 @@ class TensorRTBuilder:
             ) from error
         activations, weights = (log.figures.get(f"Total {what} Memory") for what in ("Activation", "Weights"))
         return {PLAN: plan}, {"activation_bytes": activations, "weights_bytes": weights}
-
-    def _config_arguments(self, shapes: Any) -> dict[str, Any]:
-        if TYPE_CHECKING:
-            import tensorrt as trt
-        else:
-            trt = self._trt
-        options = self.options
-        arguments: dict[str, Any] = {"profiles": [shapes], "builder_optimization_level": options.optimization_level}
-        if options.workspace_mib is not None:
-            arguments["memory_pool_limits"] = {trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20}
-        if options.hardware_compatibility != "none":
-            level = getattr(trt.HardwareCompatibilityLevel, options.hardware_compatibility.upper())
-            arguments["hardware_compatibility_level"] = level
-        return arguments
 
     def _check_tensorrt(self) -> None:
         if _version(self._trt) < OLDEST:

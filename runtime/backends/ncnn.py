@@ -166,10 +166,10 @@ class _Net:
             param = engine.read(PARAM).decode()
             engine.read(WEIGHTS)  # the hash
         except UnicodeDecodeError as error:
-            raise EngineError(f"{engine.path}: not an engine of ncnn. {engine.rebuild}") from error
+            raise engine.failure("not an engine of ncnn") from error
         self.layers = {words[0] for line in param.splitlines() if (words := line.split())}
         if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / WEIGHTS)):
-            raise EngineError(f"{engine.path}: ncnn {ncnn.__version__} cannot load it. {engine.rebuild}")
+            raise engine.failure(f"ncnn {ncnn.__version__} cannot load it")
 
     def run(self, inputs: Sequence[Array], result: Array) -> None:
         """inputs: (C, H, W) float32, contiguous. Raises EngineError."""
@@ -196,9 +196,9 @@ def _table(engine: Engine, rows: int) -> Array:
     try:
         table = np.load(io.BytesIO(engine.read(SHIFTS)), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise EngineError(f"{engine.path}: its {SHIFTS} is damaged. {engine.rebuild}") from error
+        raise engine.failure(f"its {SHIFTS} is damaged") from error
     if table.ndim != 2 or table.shape[0] != rows or table.dtype != np.float32:
-        raise EngineError(f"{engine.path}: its {SHIFTS} is not of this package. {engine.rebuild}")
+        raise engine.failure(f"its {SHIFTS} is not of this package")
     found: Array = np.ascontiguousarray(table)[:, :, None, None]
     return found
 

@@ -70,18 +70,15 @@ class Engine:
     def read(self, name: str) -> bytes:
         """The bytes of one file, hash checked. Raises EngineError with the command that builds it again."""
         if name not in self.files:
-            raise EngineError(f"{self.path}: not an engine of {self.key.get('target')} (no {name}). {self.rebuild}")
+            raise self.failure(f"not an engine of {self.key.get('target')} (no {name})")
         digest, size = self.files[name]
-        path = self.path / name
         try:
-            content = path.read_bytes()
+            content = (self.path / name).read_bytes()
         except OSError as error:
-            raise EngineError(f"{path}: cannot be read ({error.strerror}). {self.rebuild}") from error
+            raise self.failure(f"cannot be read ({error.strerror})", name) from error
         if len(content) != size or sha256(content).hexdigest() != digest:
-            raise EngineError(
-                f"{path}: {len(content):,} bytes that are not the {size:,} that were built (truncated, or a foreign "
-                f"engine). {self.rebuild}"
-            )
+            found = f"{len(content):,} bytes that are not the {size:,} that were built"
+            raise self.failure(f"{found} (truncated, or a foreign engine)", name)
         return content
 
     @property
@@ -92,11 +89,12 @@ class Engine:
     @property
     def rebuild(self) -> str:
         """The sentence that says how to build it again."""
-        return _rebuild(self.path, str(self.report.get("command", "")))
+        command = str(self.report.get("command", "")) or build_command(self.path.parent.parent, "TARGET")
+        return f"Build it again: `{command} --rebuild`."
 
-
-def _rebuild(entry: Path, command: str = "") -> str:
-    return f"Build it again: `{command or build_command(entry.parent.parent, 'TARGET')} --rebuild`."
+    def failure(self, reason: str, file: str = "") -> EngineError:
+        """The error for an engine, or one file of it, that cannot be used; it ends with ``rebuild``."""
+        return EngineError(f"{self.path / file}: {reason}. {self.rebuild}")
 
 
 class EngineCache:
@@ -112,44 +110,43 @@ class EngineCache:
             return None
         engine = self._load(path)
         if not engine.intact:
-            raise EngineError(f"{path}: built for something else than its name says (foreign). {engine.rebuild}")
+            raise engine.failure("built for something else than its name says (foreign)")
         for name in engine.files:
             engine.read(name)
         return engine
 
-    def entries(self) -> Iterator[Engine]:
-        """Every readable entry, unhashed, newest first. Damaged ones are left out, and one that a builder is
-        replacing at this moment may be."""
+    def entries(self, stage: str = "", target: str = "") -> Iterator[Engine]:
+        """Every readable entry, or those of one stage and target, unhashed, newest first. Damaged ones are left out,
+        and one that a builder is replacing at this moment may be."""
         found = []
         for path in self.folder.glob("[!.]*"):
             with suppress(OSError):
                 found.append(((path / _ENTRY).stat().st_mtime_ns, path))
         for _, path in sorted(found, reverse=True):
             with suppress(EngineError):
-                yield self._load(path)
+                engine = self._load(path)
+                if stage in ("", engine.key.get("stage")) and target in ("", engine.key.get("target")):
+                    yield engine
 
     def _load(self, path: Path) -> Engine:
+        unread = Engine(path, {}, {}, {})
         try:
             for place in (self.folder, path):
                 if not only_ours(place.stat()):
-                    raise EngineError(
-                        f"{place}: others can write to it, and an engine is a program. "
-                        f"`chmod -R go-w {self.folder}` if you built it yourself, else delete it. {_rebuild(path)}"
-                    )
+                    cure = f"`chmod -R go-w {self.folder}` if you built it yourself, else delete it. {unread.rebuild}"
+                    raise EngineError(f"{place}: others can write to it, and an engine is a program. {cure}")
             raw = json.loads((path / _ENTRY).read_bytes())
             files = {str(name): (str(one["sha256"]), int(one["bytes"])) for name, one in raw["files"].items()}
             key, report = dict(raw["key"]), dict(raw["report"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise EngineError(f"{path / _ENTRY}: damaged ({type(error).__name__}). {_rebuild(path)}") from error
+            raise unread.failure(f"damaged ({type(error).__name__})", _ENTRY) from error
         if any(Path(name).name != name or name in ("", ".", "..") for name in files):
-            raise EngineError(f"{path / _ENTRY}: names a file outside its folder (foreign). {_rebuild(path)}")
+            raise unread.failure("names a file outside its folder (foreign)", _ENTRY)
         return Engine(path, key, files, report)
 
     def store(self, key: EngineKey, files: Mapping[str, bytes], report: Mapping[str, Any]) -> Engine:
-        """Put an engine into the cache, whole or not at all; an entry of the same key is replaced.
-
-        Raises EngineError when it cannot be written.
-        """
+        """Put an engine into the cache, whole or not at all; an entry of the same key is replaced. Raises EngineError
+        when it cannot be written."""
         path = self.folder / key.digest
         content = {
             "key": asdict(key),

@@ -58,10 +58,8 @@ class Machine:
 
 def environment(target: str, version: str) -> dict[str, Any]:
     """The part of an engine's key that every target has. version: of the target's library."""
-    return {
-        "library": f"{module_name(target)} {version}",
-        "platform": f"{platform.system()} {platform.machine()}".lower(),
-    }
+    system = f"{platform.system()} {platform.machine()}".lower()
+    return {"library": f"{module_name(target)} {version}", "platform": system}
 
 
 def misfit(engine: Engine, package: Package, machine: Machine) -> str:
@@ -99,13 +97,11 @@ def misfit(engine: Engine, package: Package, machine: Machine) -> str:
 def usable(package: Package, stage: str, target: str, machine: Machine) -> tuple[list[Engine], list[str]]:
     """The stage's engines that fit here, newest first, and a line for each of the others: its name and why not."""
     fitting, others = [], []
-    for engine in EngineCache(package.path).entries():
-        if (engine.key.get("stage"), engine.key.get("target")) == (stage, target):
-            reason = misfit(engine, package, machine)
-            if reason:
-                others.append(f"{engine.path.name}: {reason}")
-            else:
-                fitting.append(engine)
+    for engine in EngineCache(package.path).entries(stage, target):
+        if reason := misfit(engine, package, machine):
+            others.append(f"{engine.path.name}: {reason}")
+        else:
+            fitting.append(engine)
     return fitting, others
 
 

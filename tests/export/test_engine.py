@@ -71,8 +71,6 @@ def test_engines_and_their_reports(built):
         assert "tensorrt-rtx" in report["command"]
     denoiser = found["denoiser"]
     assert denoiser["report"]["activation_bytes"] > 0
-    assert denoiser["report"]["score_matrix_bytes"] == ((64 // 8) * (48 // 8)) ** 2 * 4
-    assert "cannot be told at this size" in denoiser["report"]["attention"]
     assert denoiser["key"]["profile"]["x_t"] == [[1, 3, 12, 16]] * 3
 
 

@@ -125,7 +125,7 @@ class OpenVinoBackend(HostBackend):
         try:
             return self._core.import_model(content, self._device, config).create_infer_request()
         except RuntimeError as error:
-            raise EngineError(f"{engine.path}: OpenVINO {ov.__version__} cannot load it. {engine.rebuild}") from error
+            raise engine.failure(f"OpenVINO {ov.__version__} cannot load it") from error
 
     def _config(self, stage: Stage) -> dict[str, Any]:
         return cpu_config(self._computes, stage.tensors) if self._device == CPU else {}

@@ -10,8 +10,7 @@ import ctypes
 import logging
 import math
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,23 +36,17 @@ except ImportError as error:
 
 _log = logging.getLogger(__name__)
 
-_MEMORY = "cudaErrorMemoryAllocation"
-_OLD_DRIVER = "cudaErrorInsufficientDriver"
-
 
 def check(result: tuple[Any, ...]) -> Any:
     """The value of a call of ``cuda.bindings``, whose first item is its status. Raises EngineError."""
     status, *values = result
     if status != cudart.cudaError_t.cudaSuccess:
-        name = cudart.cudaGetErrorName(status)[1].decode()
-        text = cudart.cudaGetErrorString(status)[1].decode()
-        cure = (
-            "use a smaller photo or batch, or close what else uses the GPU"
-            if name == _MEMORY
-            else "open the package in a new process; if it fails there too, run the doctor (`-m runtime.doctor`)"
-        )
-        failure = OutOfMemoryError if name == _MEMORY else EngineError
-        raise failure(f"CUDA says {name} ({text}): {cure}.")
+        name, text = (ask(status)[1].decode() for ask in (cudart.cudaGetErrorName, cudart.cudaGetErrorString))
+        if name == "cudaErrorMemoryAllocation":
+            cure = "use a smaller photo or batch, or close what else uses the GPU"
+            raise OutOfMemoryError(f"CUDA says {name} ({text}): {cure}.")
+        cure = "open the package in a new process; if it fails there too, run the doctor (`-m runtime.doctor`)"
+        raise EngineError(f"CUDA says {name} ({text}): {cure}.")
     return values[0] if values else None
 
 
@@ -62,13 +55,13 @@ def require_device() -> None:
     try:
         check(cudart.cudaFree(0))  # makes the device's context, and nothing else
     except EngineError as error:
-        if _OLD_DRIVER in str(error):
+        if "cudaErrorInsufficientDriver" in str(error):
             raise _unusable("it is built for a newer CUDA than the driver speaks") from error
         raise BackendUnavailableError(str(error)) from error
 
 
-def _owned(owner: Any, release: Callable[[Any], tuple[Any, ...]], handle: Any) -> None:
-    """Release ``handle`` when ``owner`` is dropped, or when Python ends."""
+def _owned(owner: Any, handle: Any, release: Callable[[Any], tuple[Any, ...]]) -> Any:
+    """``handle``, which is released when ``owner`` is dropped, or when Python ends."""
 
     def give_back() -> None:
         try:
@@ -77,15 +70,16 @@ def _owned(owner: Any, release: Callable[[Any], tuple[Any, ...]], handle: Any) -
             _log.warning("%s: %s", release.__name__, error)
 
     weakref.finalize(owner, give_back)
+    return handle
 
 
 class Stream:
     """A queue of work on the device."""
 
     def __init__(self) -> None:
-        self.handle = check(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        made = check(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        self.handle = _owned(self, made, cudart.cudaStreamDestroy)
         self.number = int(self.handle)
-        _owned(self, cudart.cudaStreamDestroy, self.handle)
 
     def wait(self, event: Event) -> None:
         """What is queued from now on runs after ``event``."""
@@ -101,8 +95,7 @@ class Event:
     def __init__(self, *, timed: bool = False) -> None:
         # the host sleeps while it waits: a spinning thread would take a core from the one that prepares frames
         flags = cudart.cudaEventBlockingSync | (0 if timed else cudart.cudaEventDisableTiming)
-        self.handle = check(cudart.cudaEventCreateWithFlags(flags))
-        _owned(self, cudart.cudaEventDestroy, self.handle)
+        self.handle = _owned(self, check(cudart.cudaEventCreateWithFlags(flags)), cudart.cudaEventDestroy)
 
     def record(self, stream: Stream) -> None:
         check(cudart.cudaEventRecord(self.handle, stream.handle))
@@ -121,8 +114,7 @@ class DeviceMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.address = int(check(cudart.cudaMalloc(size)))
-        _owned(self, cudart.cudaFree, self.address)
+        self.address = _owned(self, int(check(cudart.cudaMalloc(size))), cudart.cudaFree)
 
 
 class MappedMemory:
@@ -130,8 +122,7 @@ class MappedMemory:
     of ``host`` does. For GPUs that share the host's memory (:func:`shares_memory`): over a bus it would be slow."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        self.host = _host_array(shape, dtype, cudart.cudaHostAllocMapped)
-        self.size = self.host.nbytes
+        self.host = pinned(shape, dtype, cudart.cudaHostAllocMapped)
         self.address = int(check(cudart.cudaHostGetDevicePointer(self.host.ctypes.data, 0)))
 
 
@@ -141,55 +132,46 @@ def shares_memory() -> bool:
     return all(check(cudart.cudaDeviceGetAttribute(one, 0)) for one in wanted)
 
 
-def pinned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def pinned(shape: tuple[int, ...], dtype: DTypeLike, flags: int = cudart.cudaHostAllocDefault) -> NDArray[Any]:
     """A host array that the GPU copies from and to while the host goes on. It lives as long as a view of it."""
-    return _host_array(shape, dtype, cudart.cudaHostAllocDefault)
-
-
-def _host_array(shape: tuple[int, ...], dtype: DTypeLike, flags: int) -> NDArray[Any]:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     address = int(check(cudart.cudaHostAlloc(size, flags)))
     block = (ctypes.c_byte * size).from_address(address)
-    _owned(block, cudart.cudaFreeHost, address)
+    _owned(block, address, cudart.cudaFreeHost)
     array: NDArray[Any] = np.frombuffer(memoryview(block), np.dtype(dtype)).reshape(shape)
     return array
 
 
 def copy_to_device(memory: DeviceMemory, array: NDArray[Any], stream: Stream) -> None:
-    _copy(memory.address, array.ctypes.data, array.nbytes, cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
+    kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+    check(cudart.cudaMemcpyAsync(memory.address, array.ctypes.data, array.nbytes, kind, stream.handle))
 
 
 def copy_to_host(array: NDArray[Any], memory: DeviceMemory, stream: Stream) -> None:
-    _copy(array.ctypes.data, memory.address, array.nbytes, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
-
-
-def _copy(target: int, source: int, size: int, kind: Any, stream: Stream) -> None:
-    check(cudart.cudaMemcpyAsync(target, source, size, kind, stream.handle))
+    kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+    check(cudart.cudaMemcpyAsync(array.ctypes.data, memory.address, array.nbytes, kind, stream.handle))
 
 
 class Graph:
     """Work that was captured once and is launched as one."""
 
     def __init__(self, handle: Any) -> None:
-        self.handle = check(cudart.cudaGraphInstantiate(handle, 0))
-        _owned(self, cudart.cudaGraphExecDestroy, self.handle)
+        self.handle = _owned(self, check(cudart.cudaGraphInstantiate(handle, 0)), cudart.cudaGraphExecDestroy)
 
     def launch(self, stream: Stream) -> None:
         check(cudart.cudaGraphLaunch(self.handle, stream.handle))
 
 
-@contextmanager
-def capture(stream: Stream) -> Iterator[list[Graph]]:
-    """What is queued on ``stream`` inside goes into a graph and does not run; the list holds it afterwards.
+def capture(stream: Stream, work: Callable[[], None]) -> Graph:
+    """What ``work`` queues on ``stream``, as a graph; it does not run.
 
     Streams that wait for an event of this one inside are captured too, and have to be joined again inside. Raises
     EngineError, also when CUDA refused something inside.
     """
-    result: list[Graph] = []
     # thread-local: other threads may go on copying and allocating
     check(cudart.cudaStreamBeginCapture(stream.handle, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
     try:
-        yield result
+        work()
     except BaseException:
         # the stream has to leave the capture; what went wrong inside is the error that is told
         status, graph = cudart.cudaStreamEndCapture(stream.handle)
@@ -198,6 +180,6 @@ def capture(stream: Stream) -> Iterator[list[Graph]]:
         raise
     graph = check(cudart.cudaStreamEndCapture(stream.handle))
     try:
-        result.append(Graph(graph))
+        return Graph(graph)
     finally:
         check(cudart.cudaGraphDestroy(graph))

@@ -90,9 +90,7 @@ class TrtJob:
         self._end.record(main)
         if self._graph is None and self.capturable:
             # after a run: the library finishes what a new shape needs in it, and may not do so in a capture
-            with capture(main) as graphs:
-                self._enqueue()
-            self._graph = graphs[0]
+            self._graph = capture(main, self._enqueue)
 
     def wait(self) -> Times:
         self._end.synchronize()
