@@ -15,8 +15,8 @@ OPENERS = {
     "onnxruntime": ("onnxruntime.session", "OnnxRuntimeBackend"),
     "openvino": ("openvino.backend", "OpenVinoBackend"),
     "ncnn": ("ncnn", "NcnnBackend"),
-    "tensorrt": ("tensorrt.open", "open_tensorrt"),
-    "tensorrt-rtx": ("tensorrt.open", "open_tensorrt_rtx"),
+    "tensorrt": ("tensorrt", "open_tensorrt"),
+    "tensorrt-rtx": ("tensorrt", "open_tensorrt_rtx"),
 }
 """Name -> the module, and in it what is called with a package, providers (or None) and ``low_memory``."""
 

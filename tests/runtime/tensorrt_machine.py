@@ -19,7 +19,7 @@ from runtime.package.reading import Package
 
 GPU = Gpu("NVIDIA Fake 1", "8.9", False, "12.8")
 HERE = GpuScope("device", GPU.name, (GPU.compute_capability,))
-OURS = ("open", "cuda", "backend", "engines", "job", "library", "runtime_cache")
+OURS = ("cuda", "backend", "engines", "job", "library", "runtime_cache")
 
 
 def forget_modules() -> None:

@@ -6,13 +6,15 @@ import math
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.cache import PLAN, Engine, build_command
 from ...engines.fit import Machine, needed, photo_of, photo_sizes
-from ...errors import EngineError, InputError
+from ...errors import InputError
 from ...package.manifest import Stage
 from ...package.reading import Package
+from .cuda import DeviceMemory
 from .library import Library
 from .runtime_cache import RuntimeCache
 
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, ...]]
 _DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int32": "INT32"}
 _SMALLER = "Out of memory? Use a smaller photo or batch."
-
-
-@dataclass
-class LoadedEngine:
-    """An engine that the library has read."""
-
-    entry: Engine
-    engine: trt.ICudaEngine
-    cache: RuntimeCache | None
-    """TensorRT-RTX's; TensorRT has none."""
 
 
 @dataclass(eq=False)
@@ -44,8 +36,8 @@ class Context:
     """What it needs while it runs, and is given by ``use_scratch``."""
     library: Library
 
-    def use_scratch(self, address: int, size: int) -> None:
-        self.context.set_device_memory(address, size)
+    def use_scratch(self, block: DeviceMemory) -> None:
+        self.context.set_device_memory(block.address, block.size)
 
     def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
         """Queue one run on these device addresses. They may be others the next time: a run keeps its own."""
@@ -71,7 +63,7 @@ class Engines:
         self._entries = {
             stage.name: needed(package, stage.name, library.target, machine) for stage in package.manifest.stages
         }
-        self._loaded: dict[str, LoadedEngine] = {}
+        self._loaded: dict[Path, tuple[trt.ICudaEngine, RuntimeCache | None]] = {}  # TensorRT has no such cache
         self._contexts: weakref.WeakValueDictionary[Any, Context] = weakref.WeakValueDictionary()
         for stage in package.manifest.stages:  # a damaged engine is told now, not at the first photo
             self._load(stage, self._entries[stage.name][0])
@@ -80,17 +72,16 @@ class Engines:
         """The context of ``stage`` for input tensors of these shapes: one, however many calls share it. It lives as
         long as a call. Raises InputError where no engine covers the shapes, or EngineError."""
         entry = self._choose(stage, shapes)
-        key = (str(entry.path), tuple(sorted(shapes.items())))
+        key = entry.path, tuple(sorted(shapes.items()))
         context = self._contexts.get(key)
         if context is None:
-            context = self._make_context(stage, self._load(stage, entry), shapes)
-            self._contexts[key] = context
+            context = self._contexts[key] = self._make_context(stage, entry, shapes)
         return context
 
     def close(self) -> None:
-        for loaded in self._loaded.values():
-            if loaded.cache is not None:
-                loaded.cache.save()
+        for _, cache in self._loaded.values():
+            if cache is not None:
+                cache.save()
         self._contexts.clear()
         self._loaded.clear()
         self._runtime = None
@@ -109,9 +100,8 @@ class Engines:
             f"(padded); the engines here take {there}. Build one that does: `{command}`."
         )
 
-    def _load(self, stage: Stage, entry: Engine) -> LoadedEngine:
-        loaded = self._loaded.get(str(entry.path))
-        if loaded is None:
+    def _load(self, stage: Stage, entry: Engine) -> tuple[trt.ICudaEngine, RuntimeCache | None]:
+        if entry.path not in self._loaded:
             assert self._runtime is not None
             engine = self._runtime.deserialize_cuda_engine(entry.read(PLAN))
             if engine is None:
@@ -121,42 +111,38 @@ class Engines:
             if self._library.rtx:
                 config: Any = engine.create_runtime_config()
                 cache = RuntimeCache(entry.path, entry.files[PLAN][0], config.create_runtime_cache())
-            loaded = self._loaded[str(entry.path)] = LoadedEngine(entry, engine, cache)
-        return loaded
+            self._loaded[entry.path] = engine, cache
+        return self._loaded[entry.path]
 
     def _check_tensors(self, stage: Stage, entry: Engine, engine: trt.ICudaEngine) -> None:
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         found = {name: (engine.get_tensor_dtype(name).name, engine.get_tensor_location(name).name) for name in names}
         wanted = {name: (_DTYPES[spec.dtype], "DEVICE") for name, spec in stage.tensors.items()}
         if found != wanted:
-            different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-            raise EngineError(
-                f"{entry.path / PLAN}: its tensor {different[0]} is {found.get(different[0], 'not there')}; the "
-                f"package's {stage.name} has {wanted.get(different[0], 'none of that name')} (foreign). {entry.rebuild}"
-            )
+            name = min(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+            here, there = found.get(name, "not there"), wanted.get(name, "none of that name")
+            raise entry.failure(f"its tensor {name} is {here}; the package's {stage.name} has {there} (foreign)", PLAN)
 
-    def _make_context(self, stage: Stage, loaded: LoadedEngine, shapes: Shapes) -> Context:
-        library, engine = self._library.trt, loaded.engine
+    def _make_context(self, stage: Stage, entry: Engine, shapes: Shapes) -> Context:
+        engine, cache = self._load(stage, entry)
+        library, failure = self._library.trt, self._library.failure
         strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
-        if loaded.cache is not None:
+        if cache is not None:
             config: Any = engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
             # a graph keeps the kernels it was captured with: the shape's own have to be there by then
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                library.DynamicShapesKernelSpecializationStrategy.EAGER
-            )
-            if not config.set_runtime_cache(loaded.cache.cache):
-                raise self._library.failure("did not take its runtime cache", loaded.entry.rebuild)
+            eager = library.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
+            if not config.set_runtime_cache(cache.cache):
+                raise failure("did not take its runtime cache", entry.rebuild)
             context = engine.create_execution_context(config)
         else:
             context = engine.create_execution_context(strategy)
         if context is None:
-            raise self._library.failure(f"made no execution context of {stage.name}", _SMALLER)
+            raise failure(f"made no execution context of {stage.name}", _SMALLER)
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise self._library.failure(
-                    f"refused the shape {shape} of {name} of {stage.name}", loaded.entry.rebuild
-                )
+                raise failure(f"refused the shape {shape} of {name} of {stage.name}", entry.rebuild)
         return Context(stage.name, context, int(context.update_device_memory_size_for_shapes()), self._library)
 
 

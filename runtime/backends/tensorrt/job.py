@@ -49,7 +49,7 @@ class StageCall:
 
     def __call__(self) -> None:
         self._scratch = self._lane.scratch(self.context.scratch_bytes)
-        self.context.use_scratch(self._scratch.address, self._scratch.size)
+        self.context.use_scratch(self._scratch)
         self.enqueue(self._lane.stream)
 
 
@@ -101,8 +101,7 @@ class TrtJob:
     def _use_scratch(self) -> None:
         """Contexts are shared with other jobs of the same shape, which may have given them another block."""
         for _, call, lane in self._work:
-            block = self._scratch[lane]
-            call.context.use_scratch(block.address, block.size)
+            call.context.use_scratch(self._scratch[lane])
 
     def _enqueue(self) -> None:
         before, last = self._main, len(self._work) - 1

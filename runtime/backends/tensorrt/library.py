@@ -21,7 +21,14 @@ class Library:
     def __init__(self, target: str) -> None:
         gpu = current_gpu()
         if gpu is None:  # asked first: the library alone takes seconds to load
-            raise BackendUnavailableError(f"the backend {target} needs an NVIDIA GPU: {_no_gpu()}")
+            cure = (
+                "on this Jetson. The driver belongs to JetPack (`sudo apt install nvidia-jetpack`); a container is "
+                "started with `--runtime nvidia`."
+                if is_jetson()
+                else "here. `nvidia-smi` tells whether the driver runs; a container is started with `--gpus all`. "
+                "Without a GPU use the backend onnxruntime."
+            )
+            raise BackendUnavailableError(f"the backend {target} needs an NVIDIA GPU: CUDA shows none {cure}")
         self.gpu: Gpu = gpu
         self.target = target
         self.trt: Any = load(target, f"the backend {target}")
@@ -35,18 +42,6 @@ class Library:
         self.log.errors.clear()
         failure = OutOfMemoryError if out_of_memory(words) else EngineError
         return failure(f"{module_name(self.target)} {self.version} {what}: {words}. {cure}")
-
-
-def _no_gpu() -> str:
-    if is_jetson():
-        return (
-            "CUDA shows none on this Jetson. The driver belongs to JetPack (`sudo apt install nvidia-jetpack`); a "
-            "container is started with `--runtime nvidia`."
-        )
-    return (
-        "CUDA shows none here. `nvidia-smi` tells whether the driver runs; a container is started with `--gpus all`. "
-        "Without a GPU use the backend onnxruntime."
-    )
 
 
 def make_log(library: Any) -> Any:
