@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from runtime.engines.libraries import load
 from runtime.errors import InputError
 
 SCHEMA = 1
@@ -27,7 +28,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
 
 class ResultsFile:
-    """A results file that is open for appending, by one process alone.
+    """A results file that is open for appending, by one process alone: it holds the lock ``.NAME.lock`` beside it.
 
     ``records`` is what it holds. ``torn`` is the beginning of the last line that was cut short when a run was killed,
     or ""; that line is dropped from the file. Raises InputError when the file cannot be written, belongs to a run
@@ -35,24 +36,24 @@ class ResultsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        import fcntl
-
         self.path = path
+        self._lock = load("filelock", "python -m benchmarks").FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._lock.acquire()
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(path, flags, 0o644)
+        except TimeoutError as error:
+            raise InputError(f"{path}: another run writes to it; wait for it, or choose another -o.") from error
         except OSError as error:
+            self._lock.release()
             raise InputError(f"{path}: cannot be written ({error.strerror}); choose another -o.") from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             content = _read(path)
             self.records, end = _parse(path, content)
             self.torn = content[end:].decode(errors="replace")[:60]
             if self.torn:
                 os.ftruncate(self._descriptor, end)
-        except BlockingIOError as error:
-            self.close()
-            raise InputError(f"{path}: another run writes to it; wait for it, or choose another -o.") from error
         except (InputError, OSError):
             self.close()
             raise
@@ -69,6 +70,7 @@ class ResultsFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+        self._lock.release()
 
     def __enter__(self) -> ResultsFile:
         return self

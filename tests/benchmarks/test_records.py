@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from benchmarks.records import ResultsFile, check_same, digest, read_records
 from runtime.errors import InputError
@@ -74,6 +76,12 @@ def test_two_writers_are_refused(tmp_path):
     with ResultsFile(path), pytest.raises(InputError, match="another run writes to it"):
         ResultsFile(path)
     write(path, "a")
+
+
+def test_no_module_that_windows_has_not_is_asked_for(tmp_path, monkeypatch):
+    with FileLock(tmp_path / ".lock"):  # its own way to lock is loaded by now
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        write(tmp_path / "results.jsonl", "a")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
