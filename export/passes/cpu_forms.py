@@ -16,71 +16,63 @@ times as long for a DepthToSpace; OpenVINO, which is faster with one, makes it o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import product
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
-from .edit import part_maker, with_nodes
+from .edit import Rewriting, attributes_of, part_maker
 from .query_blocks import plain_attention
 
 GROUP_NORM, UPSAMPLE = "/group_norm/", "/upsample/"
 """In the names of the nodes that stand for one: what they make, the mark, the part."""
 _BY_GROUP, _BY_CHANNEL = "/groups", "/channels"
 """After the names of a norm's constants in its shapes: (1, groups, channels of one) and (1, channels, 1, 1)."""
+_DOUBLING = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
 def cpu_forms(content: bytes) -> bytes:
     """A stage graph with float32 GroupNormalization and float32 Resize + Conv written out as above; the rest of it, and
     other graphs, are left alone."""
-    model = onnx.load_from_string(content)
-    added: dict[str, np.ndarray] = {}
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    doubled = {node.output[0]: node for node in model.graph.node if node.op_type == "Resize"}
-    nodes: list[onnx.NodeProto] = []
+    graph = Rewriting(content)
+    doubled = {node.output[0]: node for node in graph.model.graph.node if node.op_type == "Resize"}
 
     def is_float32(name: str) -> bool:
-        return name in constants and constants[name].data_type == onnx.TensorProto.FLOAT
+        return name in graph.constants and graph.constants[name].dtype == np.float32
 
-    for node in model.graph.node:
+    for node in graph.model.graph.node:
         if node.op_type == "GroupNormalization" and is_float32(node.input[1]):
-            nodes += _group_norm(node, constants, added)
+            _write_norm(graph, node)
         elif node.op_type == "Conv" and node.input[0] in doubled:
             resize = doubled[node.input[0]]
             if is_float32(node.input[1]):
-                nodes += _upsample(node, resize.input[0], constants, added)
+                _write_upsample(graph, node, resize.input[0])
             else:  # sums rounded to half precision would not be the weights
-                nodes += [resize, node]
+                graph.nodes += [resize, node]
         elif node.op_type != "Resize":
-            nodes.append(node)
-    return with_nodes(model, nodes, added)
+            graph.nodes.append(node)
+    return graph.content()
 
 
 def restore(content: bytes) -> bytes:
     """The graph as it was before ``cpu_forms`` and ``query_blocks``: GroupNormalization, Resize + Conv, and attention
     with the whole score matrix."""
-    model = onnx.load_from_string(content)
-    written = plain_attention(model.graph.node)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    added: dict[str, np.ndarray] = {}
-    groups: dict[str, dict[str, onnx.NodeProto]] = {}
-    for node in written:
-        if group := _group(node):
-            groups.setdefault(group, {})[node.name.removeprefix(group)] = node
-    nodes: list[onnx.NodeProto] = []
-    for node in written:
-        group = _group(node)
-        parts = groups.get(group, {})
-        if group.endswith(UPSAMPLE) and parts["00"].input[1] not in constants:
-            parts = {}  # an int8 package's: the sums have scales of their own
-        if not parts:
-            nodes.append(node)
+    graph = Rewriting(content)
+    written = [(node, _group(node)) for node in plain_attention(graph.model.graph.node)]
+    groups: defaultdict[str, dict[str, onnx.NodeProto]] = defaultdict(dict)
+    for node, group in written:
+        groups[group][node.name.removeprefix(group)] = node
+    for node, group in written:
+        parts = groups[group]
+        # an int8 package's sums of weights have scales of their own: they stay
+        if not group or (group.endswith(UPSAMPLE) and parts["00"].input[1] not in graph.constants):
+            graph.nodes.append(node)
         elif node.output[0] == group.removesuffix(GROUP_NORM):
-            nodes.append(_restored_norm(parts, constants, added))
+            _restore_norm(graph, parts)
         elif node.output[0] == group.removesuffix(UPSAMPLE):
-            nodes += _restored_upsample(parts, constants, added)
-    return with_nodes(model, nodes, added)
+            _restore_upsample(graph, parts)
+    return graph.content()
 
 
 def _group(node: onnx.NodeProto) -> str:
@@ -92,28 +84,21 @@ def _group(node: onnx.NodeProto) -> str:
     return ""
 
 
-def _restored_norm(
-    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
-) -> onnx.NodeProto:
+def _restore_norm(graph: Rewriting, parts: dict[str, onnx.NodeProto]) -> None:
     scale, bias = parts["factor"].input[0], parts["shift"].input[1]
     names = [scale.removesuffix(_BY_GROUP), bias.removesuffix(_BY_CHANNEL)]
-    added |= {name: constants[form].reshape(-1) for name, form in zip(names, (scale, bias), strict=True)}
-    return helper.make_node(
-        "GroupNormalization",
-        [parts["centred"].input[0], *names],
-        [parts["shift"].output[0]],
-        epsilon=float(constants[parts["stable"].input[1]]),
-        num_groups=int(constants[parts["mean_groups"].input[1]][1]),
-    )
+    graph.added |= {name: graph.constants[form].reshape(-1) for name, form in zip(names, (scale, bias), strict=True)}
+    epsilon = float(graph.constants[parts["stable"].input[1]])
+    groups = int(graph.constants[parts["mean_groups"].input[1]][1])
+    read, result = [parts["centred"].input[0], *names], parts["shift"].output[0]
+    graph.add("GroupNormalization", read, result, epsilon=epsilon, num_groups=groups)
 
 
-def _restored_upsample(
-    parts: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray], added: dict[str, np.ndarray]
-) -> list[onnx.NodeProto]:
+def _restore_upsample(graph: Rewriting, parts: dict[str, onnx.NodeProto]) -> None:
     source, corner, bias = parts["00"].input
     layer = corner.removesuffix(".quad00.weight")
     result = parts["interleave"].output[0]
-    sums = {name: constants[parts[name].input[1]].astype(np.float64) for name in ("00", "01", "10", "11")}
+    sums = {name: graph.constants[parts[name].input[1]].astype(np.float64) for name in ("00", "01", "10", "11")}
     weights = np.empty((*sums["00"].shape[:2], 3, 3))
     for p, q in product((0, 1), repeat=2):  # each corner is alone in one sum
         weights[:, :, 2 * p, 2 * q] = sums[f"{p}{q}"][:, :, p, q]
@@ -121,41 +106,23 @@ def _restored_upsample(
         weights[:, :, 2 * p, 1] = sums[f"{p}0"][:, :, p, 1] - weights[:, :, 2 * p, 2]
         weights[:, :, 1, 2 * p] = sums[f"0{p}"][:, :, 1, p] - weights[:, :, 2, 2 * p]
     weights[:, :, 1, 1] = sums["00"][:, :, 1, 1] - weights[:, :, 1, 2] - weights[:, :, 2, 1] - weights[:, :, 2, 2]
-    added |= {
-        f"{layer}.weight": weights.astype(np.float32),
-        f"{layer}.bias": constants[bias],
-        "doubled": np.array([1, 1, 2, 2], np.float32),
-    }
-    return [
-        helper.make_node(
-            "Resize",
-            [source, "", "doubled"],
-            [f"{result}_doubled"],
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        ),
-        helper.make_node(
-            "Conv",
-            [f"{result}_doubled", f"{layer}.weight", f"{layer}.bias"],
-            [result],
-            kernel_shape=[3, 3],
-            pads=[1, 1, 1, 1],
-        ),
-    ]
+    graph.added[f"{layer}.weight"] = weights.astype(np.float32)
+    graph.added[f"{layer}.bias"] = graph.constants[bias]
+    graph.added["doubled"] = np.array([1, 1, 2, 2], np.float32)
+    graph.add("Resize", [source, "", "doubled"], f"{result}_doubled", **_DOUBLING)
+    read = [f"{result}_doubled", f"{layer}.weight", f"{layer}.bias"]
+    graph.add("Conv", read, result, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
 
-def _group_norm(
-    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
-) -> list[onnx.NodeProto]:
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+def _write_norm(graph: Rewriting, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
     groups, epsilon = attributes["num_groups"], attributes["epsilon"]
     source, scale, bias = node.input
     (result,) = node.output
-    channels = constants[scale].dims[0]
-    added |= {
-        f"{scale}{_BY_GROUP}": numpy_helper.to_array(constants[scale]).reshape(1, groups, -1),
-        f"{bias}{_BY_CHANNEL}": numpy_helper.to_array(constants[bias]).reshape(1, -1, 1, 1),
+    channels = len(graph.constants[scale])
+    graph.added |= {
+        f"{scale}{_BY_GROUP}": graph.constants[scale].reshape(1, groups, -1),
+        f"{bias}{_BY_CHANNEL}": graph.constants[bias].reshape(1, -1, 1, 1),
         f"groups_{groups}": np.array([0, groups, -1]),
         f"channels_{channels}": np.array([0, channels, 1, 1]),
         f"in_group_{channels // groups}": np.array([1, 1, channels // groups]),
@@ -164,8 +131,7 @@ def _group_norm(
         "of_group": np.array([2]),
         f"epsilon_{epsilon:g}": np.array(epsilon, np.float32),
     }
-    nodes: list[onnx.NodeProto] = []
-    make = part_maker(nodes, result, GROUP_NORM, "shift")
+    make = part_maker(graph.nodes, result, GROUP_NORM, "shift")
 
     def group_mean(part: str, value: str) -> str:
         """(B, groups, 1), by rows, columns, channels in turn: onnxruntime takes six times as long for rows and columns
@@ -184,30 +150,28 @@ def _group_norm(
     factor = make("factor", "Div", f"{scale}{_BY_GROUP}", deviation)
     scaled = make("scale", "Mul", centred, by_channel("factor_channels", factor))
     make("shift", "Add", scaled, f"{bias}{_BY_CHANNEL}")
-    return nodes
 
 
-def _upsample(
-    conv: onnx.NodeProto, source: str, constants: dict[str, onnx.TensorProto], added: dict[str, np.ndarray]
-) -> list[onnx.NodeProto]:
+def _write_upsample(graph: Rewriting, conv: onnx.NodeProto, source: str) -> None:
     """Weights (out, in, 3, 3). An output pixel (2y + p, 2x + q) sees rows y - 1 + p and y + p, columns alike."""
     rows = (((0,), (1, 2)), ((0, 1), (2,)))  # which of the 3 weights fall on which of the 2 pixels, by p
-    weights, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:3])
+    weights, bias = (graph.constants[name] for name in conv.input[1:3])
     result = conv.output[0]
-    nodes: list[onnx.NodeProto] = []
-    make = part_maker(nodes, result, UPSAMPLE, "interleave")
+    make = part_maker(graph.nodes, result, UPSAMPLE, "interleave")
     quads: dict[str, str] = {}
     for p, q in product((0, 1), repeat=2):
         kernel = np.zeros((*weights.shape[:2], 2, 2))
         for (i, up), (j, left) in product(enumerate(rows[p]), enumerate(rows[q])):
             kernel[:, :, i, j] = weights[:, :, up][:, :, :, left].sum((2, 3), dtype=np.float64)
         layer = conv.input[1].removesuffix(".weight") + f".quad{p}{q}"
-        added[f"{layer}.weight"] = kernel.astype(weights.dtype)
-        added[f"{layer}.bias"] = bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
+        graph.added[f"{layer}.weight"] = kernel.astype(weights.dtype)
+        graph.added[f"{layer}.bias"] = (
+            bias  # each its own: onnxruntime's quantiser makes int8 of one that several share
+        )
         pads = [1 - p, 1 - q, p, q]
         read = source, f"{layer}.weight", f"{layer}.bias"
         quads[f"{p}{q}"] = make(f"{p}{q}", "Conv", *read, kernel_shape=[2, 2], pads=pads)
-    added |= {"beside": np.array([4]), "double_rows": np.array([0, 0, -1])}
+    graph.added |= {"beside": np.array([4]), "double_rows": np.array([0, 0, -1])}
 
     # rows first: onnxruntime's quantiser bears no Unsqueeze behind a convolution (calibration/quantise.py)
     columns = [make(f"column{q}", "Concat", quads[f"0{q}"], quads[f"1{q}"], axis=3) for q in (0, 1)]
@@ -215,4 +179,3 @@ def _upsample(
     pixels = [make(f"pixels{q}", "Unsqueeze", column, "beside") for q, column in enumerate(columns)]
     size = make("size", "Concat", "double_rows", width, axis=0)
     make("interleave", "Reshape", make("pixels", "Concat", *pixels, axis=4), size)
-    return nodes

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 
-def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], added: dict[str, np.ndarray]) -> bytes:
-    """``model`` with these nodes; ``added`` constants replace those of their name; what nothing reads is left out."""
-    set_nodes(model.graph, nodes)
-    del model.graph.value_info[:]  # names tensors that are gone
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
-    read = {name for node in model.graph.node for name in inputs(node)}
-    tensors = [onnx.TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(tensors)
-    onnx.checker.check_model(model, full_check=True)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+class Rewriting:
+    """A graph on its way to other nodes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.model = onnx.load_from_string(content)
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
+        """Those of the graph as it was."""
+        self.added: dict[str, np.ndarray] = {}
+        """Constants that come to those of the graph, or replace those of their name."""
+        self.nodes: list[onnx.NodeProto] = []
+        """All that the graph will have."""
+
+    def add(self, operator: str, read: Iterable[str], made: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, read, [made], **attributes))
+
+    def content(self) -> bytes:
+        """The new graph, checked by onnx, without the constants that nothing reads."""
+        graph, added = self.model.graph, self.added
+        set_nodes(graph, self.nodes)
+        del graph.value_info[:]  # names tensors that are gone
+        constants = {tensor.name: tensor for tensor in graph.initializer}
+        constants |= {name: numpy_helper.from_array(np.array(array, order="C"), name) for name, array in added.items()}
+        read = {name for node in graph.node for name in inputs(node)}
+        tensors = [TensorProto.FromString(one.SerializeToString()) for name, one in constants.items() if name in read]
+        del graph.initializer[:]
+        graph.initializer.extend(tensors)
+        onnx.checker.check_model(self.model, full_check=True)
+        content: bytes = self.model.SerializeToString(deterministic=True)
+        return content
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def to_float32(graph: onnx.GraphProto, kinds: Collection[int]) -> None:
+    """Make float32 of the inputs, outputs, constants and casts of ``graph`` that are of these element types."""
+    for tensor in graph.initializer:
+        if tensor.data_type in kinds:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in kinds:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in kinds:
+                attribute.i = TensorProto.FLOAT
+    del graph.value_info[:]
 
 
 def set_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:

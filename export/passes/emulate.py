@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 from runtime.package.writing import write_manifest
 
-from .edit import set_nodes, subgraphs
+from .edit import set_nodes, subgraphs, to_float32
 
 
 def emulate_bf16(content: bytes) -> bytes:
@@ -42,10 +42,7 @@ def _bf16_tensors(graph: onnx.GraphProto) -> set[str]:
 
 def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> None:
     """rename: tensors of the graphs around this one -> their rounded values."""
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.BFLOAT16:
-            wide = numpy_helper.to_array(tensor).astype("float32")
-            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    to_float32(graph, (TensorProto.BFLOAT16,))
     nodes = []
     for value in graph.input:
         if value.name in bf16:
@@ -54,9 +51,6 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = rename.get(name, name)
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.BFLOAT16:
-                attribute.i = TensorProto.FLOAT
         for inner in subgraphs(node):
             _widen(inner, bf16, rename)
         nodes.append(node)
@@ -64,10 +58,6 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
             if name in bf16:
                 node.output[index] = f"{name}_exact"
                 nodes += _rounding(node.output[index], name)
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.name in bf16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
     set_nodes(graph, nodes)
 
 

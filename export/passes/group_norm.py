@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
-from .edit import with_nodes
+from .edit import Rewriting, attributes_of, part_maker
 
 _READABLE_OPSET = 20  # what the 10.3 parser was written for; the operators left in our graphs are the same there
 
@@ -17,45 +15,26 @@ def rewrite_group_norm(content: bytes) -> bytes:
     The result computes the same in the same dtypes: InstanceNormalization over (B, groups, rest) is the
     normalisation of a group, what follows is the scale and shift of its channels.
     """
-    model = onnx.load_from_string(content)
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    added: dict[str, np.ndarray] = {}
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    graph = Rewriting(content)
+    for node in graph.model.graph.node:
         if node.op_type != "GroupNormalization":
-            nodes.append(node)
+            graph.nodes.append(node)
             continue
-        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        source, scale, bias = node.input
-        (result,) = node.output
-        groups, dtype = attributes["num_groups"], numpy_helper.to_array(constants[scale]).dtype
+        source, result, attributes = node.input[0], node.output[0], attributes_of(node)
+        scale, bias = (graph.constants[name].reshape(1, -1, 1, 1) for name in node.input[1:])
+        groups = attributes["num_groups"]
 
-        def constant(suffix: str, array: np.ndarray, prefix: str = result) -> str:
-            name = f"{prefix}_{suffix}"
-            added[name] = array
-            return name
+        def constant(part: str, array: np.ndarray, result: str = result) -> str:
+            graph.added[f"{result}_{part}"] = array
+            return f"{result}_{part}"
 
-        grouped, normalised, shape, back, scaled = (
-            f"{result}_{part}" for part in ("grouped", "normalised", "shape", "back", "scaled")
-        )
-        nodes += [
-            helper.make_node("Shape", [source], [shape]),
-            helper.make_node("Reshape", [source, constant("groups", np.array([0, groups, -1]))], [grouped]),
-            helper.make_node(
-                "InstanceNormalization",
-                [grouped, constant("ones", np.ones(groups, dtype)), constant("zeros", np.zeros(groups, dtype))],
-                [normalised],
-                epsilon=attributes["epsilon"],
-            ),
-            helper.make_node("Reshape", [normalised, shape], [back]),
-            helper.make_node("Mul", [back, constant("scale", _channels(constants[scale]))], [scaled]),
-            helper.make_node("Add", [scaled, constant("bias", _channels(constants[bias]))], [result]),
-        ]
-    for opset in model.opset_import:
+        make = part_maker(graph.nodes, result, "_", "shifted")
+        shape = make("shape", "Shape", source)
+        grouped = make("grouped", "Reshape", source, constant("groups", np.array([0, groups, -1])))
+        neutral = (constant("ones", np.ones(groups, scale.dtype)), constant("zeros", np.zeros(groups, scale.dtype)))
+        normalised = make("normalised", "InstanceNormalization", grouped, *neutral, epsilon=attributes["epsilon"])
+        scaled = make("scaled", "Mul", make("back", "Reshape", normalised, shape), constant("scale", scale))
+        make("shifted", "Add", scaled, constant("bias", bias))
+    for opset in graph.model.opset_import:
         opset.version = min(opset.version, _READABLE_OPSET)
-    return with_nodes(model, nodes, added)
-
-
-def _channels(tensor: onnx.TensorProto) -> np.ndarray:
-    channels: np.ndarray = numpy_helper.to_array(tensor).reshape(1, -1, 1, 1)
-    return channels
+    return graph.content()

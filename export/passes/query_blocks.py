@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .edit import copied, part_maker, with_nodes
+from .edit import Rewriting, copied, part_maker
 
 ATTENTION = "/attention/"
 """In the names of what stands for one attention: what it makes, the mark, the part."""
@@ -58,21 +58,22 @@ def query_blocks(content: bytes) -> bytes:
 
     An attention is MatMul, Softmax, MatMul, Transpose of 4-D tensors, (B, 1, positions, C) -> (B, 1, C, positions).
     """
-    model = onnx.load_from_string(content)
-    maker = {name: node for node in model.graph.node for name in node.output}
-    elem_type = _elem_type(model)
-    found = {node.output[0]: chain for node in model.graph.node if (chain := _attention(node, maker))}
+    graph = Rewriting(content)
+    old = graph.model.graph
+    maker = {name: node for node in old.node for name in node.output}
+    (elem_type,) = (value.type.tensor_type.elem_type for value in old.input if value.name == "x_cond")  # the network's
+    found = {node.output[0]: chain for node in old.node if (chain := _attention(node, maker))}
     inner = {one.output[0] for chain in found.values() for one in chain[:-1]}
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    for node in old.node:
         if node.output[0] in found:
-            nodes += _blocks(found[node.output[0]], elem_type, maker)
+            graph.nodes += _blocks(found[node.output[0]], elem_type, maker)
         elif node.output[0] not in inner:
-            nodes.append(node)
+            graph.nodes.append(node)
     queries = QUERIES if elem_type == TensorProto.FLOAT else 2 * QUERIES
     sizes = _SIZES | {"queries": queries, "queries_less_1": queries - 1}
-    names = {f"attention_{name}": np.atleast_1d(np.array(size, np.int64)) for name, size in sizes.items()}
-    return with_nodes(model, nodes, names | {"attention_go": np.array(True)})
+    graph.added = {f"attention_{name}": np.atleast_1d(np.array(size, np.int64)) for name, size in sizes.items()}
+    graph.added["attention_go"] = np.array(True)
+    return graph.content()
 
 
 def queries_of(model: onnx.ModelProto) -> int:
@@ -94,13 +95,7 @@ def attention_of(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 def plain_attention(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Nodes of a graph with every attention in its plain form, as it was before ``query_blocks``."""
-    result: list[onnx.NodeProto] = []
-    for node in nodes:
-        if ATTENTION in node.name:
-            result += attention_of(node)
-        else:
-            result.append(node)
-    return result
+    return [one for node in nodes for one in (attention_of(node) if ATTENTION in node.name else [node])]
 
 
 def _branch(node: onnx.NodeProto, name: str) -> list[onnx.NodeProto]:
@@ -118,19 +113,6 @@ def _attention(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[o
     if [node.op_type for node in chain] != ["MatMul", "Softmax", "MatMul", "Transpose"]:
         return []
     return chain if list(last.attribute[0].ints) == _SWAP_LAST else []
-
-
-def _elem_type(model: onnx.ModelProto) -> int:
-    """Of the network's tensors: that of x_cond, which is in the package's precision."""
-    (found,) = (value.type.tensor_type.elem_type for value in model.graph.input if value.name == "x_cond")
-    return int(found)
-
-
-def _map(name: str, maker: dict[str, onnx.NodeProto]) -> str:
-    """The map (B, C, H, W) that keys or values are: what their reshaping and transposing began with."""
-    while maker[name].op_type in ("Reshape", "Transpose"):
-        name = maker[name].input[0]
-    return name
 
 
 def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -158,7 +140,9 @@ def _blocks(chain: list[onnx.NodeProto], elem_type: int, maker: dict[str, onnx.N
     def seen(kind: str, name: str) -> str:
         """(B, 1, C, positions seen) of keys or values"""
         cut = ("attention_zeros_2", "attention_all_2", "attention_axes_2_3", KEY_STRIDE)
-        some = in_many(f"some_{kind}", "Slice", _map(name, maker), *cut)
+        while maker[name].op_type in ("Reshape", "Transpose"):  # back to the map (B, C, H, W) that it was made of
+            name = maker[name].input[0]
+        some = in_many(f"some_{kind}", "Slice", name, *cut)
         flat = in_many(f"flat_{kind}", "Reshape", some, "attention_flat")
         return in_many(f"seen_{kind}", "Unsqueeze", flat, "attention_one")
 

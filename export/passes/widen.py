@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
-from .edit import set_nodes
+from .edit import set_nodes, to_float32
 
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-_FLOATS = (TensorProto.FLOAT, *_HALF)
 
 
 def widen(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -17,23 +16,15 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     if not any(tensor.data_type in _HALF for tensor in graph.initializer):
         return model
-    for tensor in graph.initializer:
-        if tensor.data_type in _HALF:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in _HALF:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
+    to_float32(graph, _HALF)
     outputs = {value.name for value in graph.output}
     same: dict[str, str] = {}
     kept = []
     for node in graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
-        if node.op_type == "Cast" and node.attribute[0].i in _FLOATS and node.output[0] not in outputs:
+        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT and node.output[0] not in outputs:
             same[node.output[0]] = node.input[0]
-            continue
-        if node.op_type == "Cast" and node.attribute[0].i in _HALF:
-            node.attribute[0].i = TensorProto.FLOAT
-        kept.append(node)
+        else:
+            kept.append(node)
     set_nodes(graph, kept)
     return model
