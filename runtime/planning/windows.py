@@ -19,25 +19,27 @@ _LARGE = (15 / 16, 7 / 8, 3 / 4)  # of a side: two of these are twice the work, 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Windows of one length along one axis. starts: rising, the first 0, the last ends where the axis does.
-    weights: (windows, length) float32; at every place of the axis those of the windows there sum to 1."""
+    """Windows of one length along one axis."""
 
     length: int
     starts: tuple[int, ...]
+    """Rising: the first is 0, the last window ends where the axis does."""
     weights: NDArray[np.float32]
+    """(windows, length); at every position of the axis those of the windows there sum to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """One window of a grid. weight: (length of rows, length of columns) float32."""
+    """One window of a grid."""
 
     top: int
     left: int
     weight: NDArray[np.float32]
+    """(length of rows, length of columns)."""
 
 
 def axis(size: int, length: int, overlap: int, multiple: int) -> Axis:
-    """Windows of ``length`` that cover ``size`` places, neighbours sharing at least ``overlap`` of them.
+    """Windows of ``length`` that cover ``size`` positions, neighbours sharing at least ``overlap`` of them.
 
     size and length: multiples of ``multiple``, as all starts are, so that a window sees the grid of the networks'
     strides where the whole would. overlap: less than length. A window as long as the axis, or longer, is the axis.
@@ -61,7 +63,7 @@ def axis(size: int, length: int, overlap: int, multiple: int) -> Axis:
 
 
 def grid(rows: Axis, columns: Axis) -> Iterator[Window]:
-    """Every window of the two axes, row by row; the weights of a place sum to 1 as those of its row and column do."""
+    """Every window of the two axes, row by row; at a position their weights sum to 1, as those of row and column do."""
     for top, down in zip(rows.starts, rows.weights, strict=True):
         for left, across in zip(columns.starts, columns.weights, strict=True):
             yield Window(top, left, down[:, None] * across[None, :])
