@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import runtime
 from runtime.cli.progress import Progress
-from runtime.image import to_pixels, to_tensor
 from runtime.names import LOOP, Precision
 from runtime.package.manifest import CERTIFICATE, GOLDEN, Manifest, Stage
 from runtime.package.writing import write_manifest
 
 from .certificate.cases import cases, golden_photo
-from .certificate.certify import certify
+from .certificate.certify import certify, reference
 from .checkpoint import Checkpoint
 from .cost.fit import stage_cost
 from .files import bundled_checkpoint
@@ -89,11 +87,8 @@ def _golden(model: DiffLL, manifest: Manifest) -> bytes:
     """The golden sample: a small photo, noise, and what the PyTorch model makes of them."""
     photo = golden_photo()
     height, width = photo.shape[:2]
-    image = torch.from_numpy(to_tensor(photo[None], manifest.pad_multiple))
     noise = np.random.default_rng(7).standard_normal(manifest.noise_shape(height, width), np.float32)
-    with torch.inference_mode():
-        restored = model(image, torch.from_numpy(noise[None])).numpy()
-    expected = to_pixels(restored, height, width, photo.dtype)[0]
+    expected = reference(model, photo[None], noise[None])[0]
     content = io.BytesIO()
     np.savez(content, photo=photo, noise=noise, steps=np.int32(NUM_INFERENCE_STEPS), expected=expected)
     return content.getvalue()

@@ -67,9 +67,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path}: the weight {name[:80]!r} is no plain array of floating-point numbers ({tensor.dtype}, "
                 f"{tuple(tensor.shape)}); save the model's own weights."
             )
-    weights = {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
-    for name, tensor in weights.items():
-        if not bool(tensor.isfinite().all()):
+        weights[name] = tensor.detach().float().contiguous()
+        if not bool(weights[name].isfinite().all()):
             raise PackageError(f"{path}: the weight {name[:80]!r} holds NaN or infinity; take an earlier checkpoint.")
     return Checkpoint(path, digest, arch, weights)
 
@@ -85,8 +84,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        weights: dict[str, Tensor] = load_file(path)
-        return weights
+        return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path}: not a whole .safetensors file ({error}); copy or download it again.") from error
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,15 +123,14 @@ def kept_trace(traces: Path) -> Callable[[StageGraph, int], bytes]:
 @pytest.fixture(scope="session")
 def build_package(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Callable[..., Path]:
     """build_package(checkpoint) -> its package, silently, with kept traces."""
-    from export.build import build
-    from export.checkpoint import load_checkpoint
-    from runtime.cli.progress import Progress
+    from export.build import main
 
     def make(checkpoint: Path, precision: str = "fp32", output: Path | None = None) -> Path:
         name = f"{checkpoint.name.split('.')[0]}-{precision}"
         output = output or tmp_path_factory.mktemp("package") / name
-        with kept_traces.builds_keep_traces(traces):
-            return build(load_checkpoint(checkpoint), output, precision, progress=Progress(io.StringIO()))
+        with kept_traces.builds_keep_traces(traces), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            main([str(checkpoint), "-o", str(output), "--precision", precision])
+        return output
 
     return make
 

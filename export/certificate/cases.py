@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from runtime.names import Precision
 
@@ -31,8 +32,6 @@ class Case:
 
 
 def _sample() -> tuple[NDArray[np.uint8], str]:
-    from PIL import Image
-
     path = assets() / "sample.png"
     with Image.open(path) as photo:
         pixels = np.asarray(photo.convert("RGB"))
@@ -54,17 +53,12 @@ def cases(precision: Precision = "fp32") -> list[Case]:
         offsets = " ".join(f"+{x}+{t}" for t, x in zip(tops, lefts, strict=True))
         made.append(Case(np.stack(crops), f"{name}, crop at {offsets}", seed=100 + index))
     if precision != "fp32":
-        made.append(Case(_wide_strip(photo)[None], f"{name}, enlarged to {_WIDE[1]} pixels wide, a strip", seed=99))
+        rows, width = _WIDE
+        height = round(photo.shape[0] * width / photo.shape[1])
+        large = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+        strip = large[None, height // 3 : height // 3 + rows]
+        made.append(Case(strip, f"{name}, enlarged to {width} pixels wide, a strip", seed=99))
     return made
-
-
-def _wide_strip(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    rows, width = _WIDE
-    height = round(photo.shape[0] * width / photo.shape[1])
-    large = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
-    return large[height // 3 : height // 3 + rows]
 
 
 def golden_photo() -> NDArray[np.uint8]:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from runtime.backends import open_backend
 from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError
-from runtime.image import psnr, to_pixels, to_tensor
+from runtime.image import Pixels, psnr, to_pixels, to_tensor
 from runtime.names import LOOP
-from runtime.package.manifest import Stage
 from runtime.package.reading import Package
 from runtime.sampler import make_table
 
@@ -30,8 +29,11 @@ from ..model.diffll import NUM_INFERENCE_STEPS, schedule
 from ..passes.emulate import emulated_package
 from .cases import Case
 
-Array = NDArray[Any]
 _PER_LEVEL = 257  # 16-bit steps in one of 255 grey levels
+_CURE = (
+    "no package was written. This is a defect of the exporter or of its libraries: install the versions of "
+    "constraints.txt."
+)
 
 
 class CertificateError(DiffLLError, RuntimeError):
@@ -75,9 +77,18 @@ def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any
         }
 
 
+def reference(model: DiffLL, photos: Pixels, noise: NDArray[np.float32]) -> Pixels:
+    """What the PyTorch model makes of ``photos``, (B, H, W, 3) uint8 or uint16 RGB, with the noise x_T, (B, 3, Hp/2^K,
+    Wp/2^K) for the padded size: the same shape and dtype."""
+    image = torch.from_numpy(to_tensor(photos, model.arch.pad_multiple))
+    with torch.inference_mode():
+        restored = model(image, torch.from_numpy(noise)).numpy()
+    return to_pixels(restored, photos.shape[1], photos.shape[2], photos.dtype)
+
+
 def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limits: Limits) -> list[dict[str, Any]]:
     records = []
-    with Enhancer.open(package.path) as enhancer, torch.inference_mode():
+    with Enhancer.open(package.path) as enhancer:
         for case in cases:
             # 16 bits in and out: the same values, and an error that 8 bits would round away still shows
             photos = case.photos.astype(np.uint16) * _PER_LEVEL
@@ -87,9 +98,7 @@ def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limi
             # whole: a plan may approximate attention on a photo that is large for its network
             plan = enhancer.plan(width, height, batch=batch, dtype=photos.dtype, kind="whole")
             result = enhancer(photos, noise=noise, plan=plan)
-            image = torch.from_numpy(to_tensor(photos, model.arch.pad_multiple))
-            restored = model(image, torch.from_numpy(noise)).numpy()
-            expected = to_pixels(restored, height, width, photos.dtype)
+            expected = reference(model, photos, noise)
             levels = float(np.abs(result.astype(np.int32) - expected).max()) / _PER_LEVEL
             psnr_db = round(psnr(expected, result, 65535), 2)
             records.append(
@@ -106,9 +115,7 @@ def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limi
             if levels > limits.grey_levels or psnr_db < limits.psnr_db:
                 raise CertificateError(
                     f"the package differs from the PyTorch model on {width}x{height} x {batch}: {levels:.2f} grey "
-                    f"levels, PSNR {psnr_db} dB (allowed {limits.grey_levels}, at least {limits.psnr_db}); no package "
-                    "was written. This is a defect of the exporter or of its libraries: install the versions of "
-                    "constraints.txt."
+                    f"levels, PSNR {psnr_db} dB (allowed {limits.grey_levels}, at least {limits.psnr_db}); {_CURE}"
                 )
     return records
 
@@ -119,21 +126,25 @@ def _certify_stages(package: Package, model: DiffLL, case: Case, limits: Limits)
     report: dict[str, Any] = {}
     with torch.inference_mode():
         for name, inputs, expected in _stage_samples(model, case):
-            outputs = _run_stage(backend, package.manifest.stage(name), inputs)
-            for tensor, found in outputs.items():
-                reference = np.asarray(expected[tensor])
-                span = float(reference.max() - reference.min()) or 1.0
-                worst = float(np.abs(found - reference).max())
+            stage = package.manifest.stage(name)
+            size = stage.inputs[0].photo_size(inputs[stage.inputs[0].name].shape)
+            tensors = {spec.name: backend.buffer(spec, spec.resolve(**size)) for spec in stage.tensors.values()}
+            for tensor, value in inputs.items():
+                backend.upload(tensors[tensor], np.asarray(value))
+            backend.bind(name, tensors)()
+            for tensor, value in expected.items():
+                wanted, found = np.asarray(value), np.array(backend.download(tensors[tensor]))
+                span = float(wanted.max() - wanted.min()) or 1.0
+                worst = float(np.abs(found - wanted).max())
                 report.setdefault(name, {})[tensor] = {
                     "max_abs_error": worst,
                     "range": span,
-                    "psnr_db": round(psnr(reference, found, span), 2),
+                    "psnr_db": round(psnr(wanted, found, span), 2),
                 }
                 if not worst <= limits.relative * span:  # also catches NaN
                     raise CertificateError(
                         f"stage {name}: {tensor} differs from the PyTorch model by {worst:.3g} on a range of "
-                        f"{span:.3g} (allowed {limits.relative:g} of it); no package was written. Install the "
-                        "versions of constraints.txt."
+                        f"{span:.3g} (allowed {limits.relative:g} of it); {_CURE}"
                     )
     backend.close()
     return report
@@ -160,14 +171,3 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
         inputs |= {"timestep": table.timesteps[row : row + 1], "coefficients": coefficients}
         yield LOOP, inputs, {"x_next": c0 * x_t + c1 * eps + c2 * history, "history_next": c3 * x_t + c4 * eps}
     yield "idwt", {"x_0": x_cond} | restored, {"image": model.merge(x_cond, list(restored.values()))}
-
-
-def _run_stage(backend: Any, stage: Stage, inputs: dict[str, Any]) -> dict[str, Array]:
-    size = stage.inputs[0].photo_size(inputs[stage.inputs[0].name].shape)
-    tensors = {}
-    for spec in (*stage.inputs, *stage.outputs):
-        tensors[spec.name] = backend.buffer(spec, spec.resolve(**size))
-        if spec.name in inputs:
-            backend.upload(tensors[spec.name], np.asarray(inputs[spec.name]))
-    backend.bind(stage.name, tensors)()
-    return {spec.name: np.array(backend.download(tensors[spec.name])) for spec in stage.outputs}

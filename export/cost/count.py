@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
+from onnxscript.optimizer import fold_constants
 
 from runtime.errors import PackageError
 from runtime.package.manifest import Stage
@@ -87,58 +86,34 @@ def _strip_weights(model: onnx.ModelProto) -> int:
 
 
 def _infer(model: onnx.ModelProto, where: str) -> tuple[Shapes, Mapping[str, int]]:
-    """Shapes and bytes a value of every tensor. Sizes that the graph computes are folded between passes: onnx's own
-    propagation knows no division."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for node in copy.graph.node:
+    """Shapes and bytes a value of every tensor."""
+    graph = onnx.ModelProto.FromString(model.SerializeToString())
+    for node in graph.graph.node:
         if node.op_type == "GroupNormalization":  # onnx 1.23 infers no shape for it: it keeps its input's
             node.op_type = "Identity"
             del node.input[1:], node.attribute[:]
-    while True:
-        del copy.graph.value_info[:]  # the exporter's own are symbols
-        inferred = onnx.shape_inference.infer_shapes(copy)
-        shapes: dict[str, tuple[int, ...]] = {}
-        item_sizes: dict[str, int] = {}
-        for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
+    del graph.graph.value_info[:]  # the exporter's own are symbols
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    item_sizes = {tensor.name: _item_size(tensor.data_type) for tensor in model.graph.initializer}
+
+    def unknown_after_inference() -> list[str]:
+        inferred = onnx.shape_inference.infer_shapes(graph, data_prop=True).graph
+        for value in (*inferred.value_info, *inferred.input, *inferred.output):
             kind = value.type.tensor_type
             if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
                 shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
                 item_sizes[value.name] = _item_size(kind.elem_type)
-        for tensor in inferred.graph.initializer:
-            shapes[tensor.name], item_sizes[tensor.name] = tuple(tensor.dims), _item_size(tensor.data_type)
-        unknown = [name for node in copy.graph.node for name in node.output if name and name not in shapes]
-        if not _fold_sizes(copy, shapes):
-            break
-    if unknown:
-        raise PackageError(
-            f"{where}: the shape of {unknown[0]!r} cannot be told, so its cost cannot be counted; build the package "
-            "again."
-        )
+        graph.graph.value_info.MergeFrom(inferred.value_info)
+        return [name for node in model.graph.node for name in node.output if name and name not in shapes]
+
+    if unknown_after_inference():
+        fold_constants(graph)  # sizes that the graph computes: onnx's own propagation knows no division
+        if unknown := unknown_after_inference():
+            raise PackageError(
+                f"{where}: the shape of {unknown[0]!r} cannot be told, so its cost cannot be counted; build the "
+                "package again."
+            )
     return shapes, item_sizes
-
-
-def _fold_sizes(model: onnx.ModelProto, shapes: Shapes) -> bool:
-    """Replace nodes that compute sizes by what they give; whether there were any."""
-    known = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer if prod(one.dims) <= _SIZES}
-    known = {name: value for name, value in known.items() if value.dtype.kind in "iub"}
-    kept = []
-    for node in model.graph.node:
-        value = None
-        if node.op_type == "Shape" and node.input[0] in shapes:
-            ends = {one.name: one.i for one in node.attribute}
-            value = np.array(shapes[node.input[0]][ends.get("start", 0) : ends.get("end")], np.int64)
-        elif node.input and len(node.output) == 1 and all(name in known for name in node.input if name):
-            value = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input if name})[0]
-        if value is None:
-            kept.append(node)
-        else:
-            known[node.output[0]] = np.asarray(value)
-            model.graph.initializer.append(onnx.numpy_helper.from_array(known[node.output[0]], node.output[0]))
-    folded = len(kept) < len(model.graph.node)
-    if folded:
-        set_nodes(model.graph, kept)
-    return folded
 
 
 def _item_size(elem_type: int) -> int:

@@ -11,12 +11,11 @@ from .unet import UNet
 from .wavelet import dwt, idwt
 
 NUM_TRAIN_TIMESTEPS, NUM_INFERENCE_STEPS = 200, 10
-BETA_START, BETA_END = 1e-4, 0.02
 
 
 def schedule() -> tuple[Tensor, Tensor]:
     """``betas`` and ``alphas_cumprod``, (200,) float32 (official ``models/ddm.py``: linear betas)."""
-    betas = torch.linspace(BETA_START, BETA_END, NUM_TRAIN_TIMESTEPS, dtype=torch.float64).float()
+    betas = torch.linspace(1e-4, 0.02, NUM_TRAIN_TIMESTEPS, dtype=torch.float64).float()
     return betas, (1 - betas).cumprod(dim=0)
 
 

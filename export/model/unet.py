@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -95,16 +95,16 @@ class Upsample(nn.Module):
         return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def _stage() -> nn.Module:
-    stage = nn.Module()
-    stage.block, stage.attn = nn.ModuleList(), nn.ModuleList()
-    return stage
+class Level(nn.Module):
+    """Residual blocks of the given (in, out) channels, with attention behind each of them or none."""
 
-
-def _append(stage: nn.Module, block: ResnetBlock, attention: bool) -> None:
-    stage.block.append(block)
-    if attention:
-        stage.attn.append(AttentionBlock(block.conv1.out_channels))
+    def __init__(self, widths: Sequence[tuple[int, int]], temb_channels: int, attention: bool) -> None:
+        super().__init__()
+        self.block, self.attn = nn.ModuleList(), nn.ModuleList()
+        for in_channels, out_channels in widths:
+            self.block.append(ResnetBlock(in_channels, out_channels, temb_channels))
+            if attention:
+                self.attn.append(AttentionBlock(out_channels))
 
 
 class UNet(nn.Module):
@@ -122,35 +122,29 @@ class UNet(nn.Module):
         self.temb = nn.Module()
         self.temb.dense = nn.ModuleList([nn.Linear(arch.ch, temb_channels), nn.Linear(temb_channels, temb_channels)])
         self.conv_in = nn.Conv2d(6, arch.ch, 3, padding=1)
-        width, skips = arch.ch, [arch.ch]
+        width, skips, blocks = arch.ch, [arch.ch], arch.num_res_blocks
         self.down = nn.ModuleList()
         for level, out in enumerate(widths):
-            stage = _stage()
-            for _ in range(arch.num_res_blocks):
-                _append(stage, ResnetBlock(width, out, temb_channels), level in arch.attention_levels)
-                width = out
-                skips.append(width)
+            down = Level([(width, out), *[(out, out)] * (blocks - 1)], temb_channels, level in arch.attention_levels)
+            width, skips = out, [*skips, *[out] * blocks]
             if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
+                down.downsample = Downsample(width)
                 skips.append(width)
-            self.down.append(stage)
+            self.down.append(down)
 
         self.mid = nn.Module()
         self.mid.block_1 = ResnetBlock(width, width, temb_channels)
         self.mid.attn_1 = AttentionBlock(width)
         self.mid.block_2 = ResnetBlock(width, width, temb_channels)
 
-        up: list[nn.Module] = []
+        self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
-            stage = _stage()
-            for _ in range(arch.num_res_blocks + 1):
-                block = ResnetBlock(width + skips.pop(), out, temb_channels)
-                _append(stage, block, level in arch.attention_levels)
-                width = out
+            ins = [before + skips.pop() for before in (width, *[out] * blocks)]
+            up = Level([(channels, out) for channels in ins], temb_channels, level in arch.attention_levels)
+            width = out
             if level:
-                stage.upsample = Upsample(width)
-            up.append(stage)
-        self.up = nn.ModuleList(reversed(up))
+                up.upsample = Upsample(width)
+            self.up.insert(0, up)
         self.norm_out = GroupNorm(width)
         self.conv_out = nn.Conv2d(width, 3, 3, padding=1)
 

@@ -117,8 +117,7 @@ def _restore_upsample(graph: Rewriting, parts: dict[str, onnx.NodeProto]) -> Non
 def _write_norm(graph: Rewriting, node: onnx.NodeProto) -> None:
     attributes = attributes_of(node)
     groups, epsilon = attributes["num_groups"], attributes["epsilon"]
-    source, scale, bias = node.input
-    (result,) = node.output
+    (source, scale, bias), (result,) = node.input, node.output
     channels = len(graph.constants[scale])
     graph.added |= {
         f"{scale}{_BY_GROUP}": graph.constants[scale].reshape(1, groups, -1),

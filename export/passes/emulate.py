@@ -63,10 +63,8 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
 
 def emulated_package(package: Package, folder: Path) -> Package:
     """A runnable float32 twin of the bf16 ``package``, written to the new directory ``folder``."""
-    folder.mkdir()
+    shutil.copytree(package.path, folder)
     stages = []
-    for name in package.manifest.files:
-        shutil.copyfile(package.path / name, folder / name)
     for stage in package.manifest.stages:
         (folder / stage.file).write_bytes(emulate_bf16(package.graph(stage.name)))
         stages.append(replace(stage, inputs=_widened(stage.inputs), outputs=_widened(stage.outputs)))

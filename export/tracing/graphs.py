@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from runtime.names import Precision
+from runtime.names import LOOP, Precision
 from runtime.package.manifest import TensorSpec
 
-from ..model import Architecture, DiffLL
+from ..model import DiffLL
 from ..model.diffll import NUM_TRAIN_TIMESTEPS
-from ..model.hfrm import HFRM
 from ..model.unet import UNet
 from .precision import ISLANDS, convert, io_dtype
 
@@ -89,35 +88,22 @@ def stage_graphs(
     """
     converted = convert(model, precision, islands)
 
-    def band_tensor(name: str, channels: int, divisor: int) -> TensorSpec:
-        suffix = f"/{divisor}" if divisor > 1 else ""
+    def tensor(name: str, channels: int, level: int) -> TensorSpec:
+        suffix = f"/{2**level}" if level else ""
         return TensorSpec(name, io_dtype(name, precision), ("batch", channels, f"height{suffix}", f"width{suffix}"))
 
-    arch: Architecture = model.arch
-    levels = range(arch.levels)
-    band = 2**arch.levels
-    image = band_tensor("image", 3, 1)
-    details = tuple(band_tensor(f"details{k}", 9, 2 ** (k + 1)) for k in levels)
-    restored = tuple(band_tensor(f"restored{k}", 9, 2 ** (k + 1)) for k in levels)
-    split = DwtGraph(model, converted.Unet.conv_in.weight.dtype)
-    yield StageGraph("dwt", split, (image,), (band_tensor("x_cond", 3, band), *details))
+    unet, levels = converted.Unet, model.arch.levels
+    half = unet.conv_in.weight.dtype
+    image = tensor("image", 3, 0)
+    details = tuple(tensor(f"details{k}", 9, k + 1) for k in range(levels))
+    restored = tuple(tensor(f"restored{k}", 9, k + 1) for k in range(levels))
+    yield StageGraph("dwt", DwtGraph(model, half), (image,), (tensor("x_cond", 3, levels), *details))
     for k, hfrm in enumerate(converted.hfrms):
-        assert isinstance(hfrm, HFRM)
         yield StageGraph(f"hfrm{k}", hfrm, (details[k],), (restored[k],))
-    yield StageGraph(
-        "denoiser",
-        DenoiserGraph(
-            converted.Unet,
-            shifts=model.Unet if "time_embedding" in islands else converted.Unet,
-            update=torch.float32 if "update" in islands else converted.Unet.conv_in.weight.dtype,
-        ),
-        (
-            band_tensor("x_t", 3, band),
-            band_tensor("x_cond", 3, band),
-            band_tensor("history", 3, band),
-            TensorSpec("timestep", "int32", (1,)),
-            TensorSpec("coefficients", "float32", (5,)),
-        ),
-        (band_tensor("x_next", 3, band), band_tensor("history_next", 3, band)),
-    )
-    yield StageGraph("idwt", IdwtGraph(model), (band_tensor("x_0", 3, band), *restored), (image,))
+    shifts = model.Unet if "time_embedding" in islands else unet
+    denoiser = DenoiserGraph(unet, shifts, update=torch.float32 if "update" in islands else half)
+    sampler = TensorSpec("timestep", "int32", (1,)), TensorSpec("coefficients", "float32", (5,))
+    inputs = (*(tensor(name, 3, levels) for name in ("x_t", "x_cond", "history")), *sampler)
+    outputs = tensor("x_next", 3, levels), tensor("history_next", 3, levels)
+    yield StageGraph(LOOP, denoiser, inputs, outputs)
+    yield StageGraph("idwt", IdwtGraph(model), (tensor("x_0", 3, levels), *restored), (image,))

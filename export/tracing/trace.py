@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Iterator
 
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from runtime.package.manifest import TensorSpec, size_term
+from runtime.package.manifest import size_term
 
 from .graphs import StageGraph
 
@@ -23,12 +25,19 @@ _SAMPLE = {"batch": 2, "height": 3, "width": 4}  # sizes in units of the padding
 
 
 def trace(stage: StageGraph, pad_multiple: int) -> bytes:
-    """The graph of one stage, checked by onnx, with the dimension names of the package's manifest."""
+    """The graph of one stage, checked by onnx, with the dimension names of the package's manifest. The same stage gives
+    the same bytes in every process."""
     specs = (*stage.inputs, *stage.outputs)
     dims = {symbol: torch.export.Dim(symbol, min=1, max=1 << 15) for symbol in _SAMPLE}
     sizes = {symbol: size * (1 if symbol == "batch" else pad_multiple) for symbol, size in _SAMPLE.items()}
     args = tuple(torch.zeros(spec.resolve(**sizes), dtype=getattr(torch, spec.dtype)) for spec in stage.inputs)
-    shapes = [_dynamic(spec, dims, pad_multiple) for spec in stage.inputs]
+
+    def dim(size: str) -> object:
+        symbol, divisor = size_term(size)
+        factor = 1 if symbol == "batch" else pad_multiple // divisor
+        return factor * dims[symbol] if factor > 1 else dims[symbol]
+
+    shapes = [{axis: dim(size) for axis, size in enumerate(one.shape) if isinstance(size, str)} for one in stage.inputs]
     with _quiet():
         program = torch.onnx.export(
             stage.module,
@@ -41,33 +50,21 @@ def trace(stage: StageGraph, pad_multiple: int) -> bytes:
             output_names=[spec.name for spec in stage.outputs],
             verbose=False,
         )
-    model = program.model_proto
-    by_name = {spec.name: spec for spec in specs}
-    for value in (*model.graph.input, *model.graph.output):
-        for dim, size in zip(value.type.tensor_type.shape.dim, by_name[value.name].shape, strict=True):
-            if isinstance(size, str):
-                dim.dim_param = size
-    model.graph.name = stage.name
-    model.producer_name, model.producer_version = "diffll-deploy", ""
+    traced = program.model
+    for value, spec in zip((*traced.graph.inputs, *traced.graph.outputs), specs, strict=True):
+        value.shape = ir.Shape(spec.shape)
+    traced.graph.name = stage.name
+    traced.producer_name, traced.producer_version = "diffll-deploy", ""
+    # The exporter notes this machine's paths at the nodes, and at the graph range_constraints in the order of a set,
+    # which differs from process to process.
+    ClearMetadataAndDocStringPass()(traced)
+    model = ir.to_proto(traced)
     del model.metadata_props[:]
-    for node in model.graph.node:  # stack traces of this machine's paths
-        del node.metadata_props[:]
-        node.doc_string = ""
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _dynamic(spec: TensorSpec, dims: dict[str, torch.export.Dim], pad_multiple: int) -> dict[int, object]:
-    dynamic: dict[int, object] = {}
-    for axis, size in enumerate(spec.shape):
-        if isinstance(size, str):
-            symbol, divisor = size_term(size)
-            factor = 1 if symbol == "batch" else pad_multiple // divisor
-            dynamic[axis] = factor * dims[symbol] if factor > 1 else dims[symbol]
-    return dynamic
 
 
 @contextlib.contextmanager

@@ -17,9 +17,8 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from export import build as build_module
+from export.build import main
 from export.certificate.certify import CertificateError
-from export.checkpoint import load_checkpoint
 from runtime import Enhancer, InputError
 from runtime.cli.progress import Progress
 from runtime.package.reading import Package
@@ -112,7 +111,7 @@ def test_a_failed_comparison_leaves_no_package(make_checkpoint, ready_graphs, tm
 
     ready_graphs["edit"] = edit
     with pytest.raises(CertificateError, match=r"hfrm1: restored1 differs .* no package was written"):
-        build_module.build(load_checkpoint(make_checkpoint()), tmp_path / "package", progress=Progress())
+        main([str(make_checkpoint()), "-o", str(tmp_path / "package")])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +124,7 @@ def test_an_existing_package_is_replaced_only_when_asked(make_checkpoint, ready_
     assert done.stderr.startswith("error: ")
     assert "--overwrite" in done.stderr
     assert (output / "marker").exists()
-    build_module.build(load_checkpoint(make_checkpoint()), output, overwrite=True, progress=Progress())
+    main([str(make_checkpoint()), "-o", str(output), "--overwrite"])
     assert not (output / "marker").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
     Package.open(output)
@@ -187,7 +186,7 @@ def test_a_full_disk_leaves_nothing(make_checkpoint, ready_graphs, tmp_path, mon
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left on device"):
-        build_module.build(load_checkpoint(make_checkpoint()), tmp_path / "package", progress=Progress())
+        main([str(make_checkpoint()), "-o", str(tmp_path / "package")])
     assert list(tmp_path.iterdir()) == []
 
 
