@@ -113,10 +113,8 @@ def build_lock(folder: Path, progress: Progress) -> Iterator[None]:
             progress.note(f"another process builds in {folder}; waiting for it")
             held = lock.acquire()
     except OSError as error:
-        raise EngineError(
-            f"{folder}: cannot be written ({error.strerror}); engines are kept beside the package, so copy the package "
-            "to a folder of your own."
-        ) from error
+        cure = "engines are kept beside the package, so copy the package to a folder of your own"
+        raise EngineError(f"{folder}: cannot be written ({error.strerror}); {cure}.") from error
     with held:
         yield
 
@@ -130,10 +128,8 @@ def size_ranges(args: argparse.Namespace, pad_multiple: int) -> list[SizeRange |
     if args.target in TENSORRT:
         return [size_range(sizes, max_size, pad_multiple)]
     if args.target == "openvino" and max_size:
-        raise InputError(
-            "--max-size: not for --target openvino, whose engines take one size or every size; give each --size, or "
-            "none."
-        )
+        cure = "whose engines take one size or every size; give each --size, or none"
+        raise InputError(f"--max-size: not for --target openvino, {cure}.")
     if args.target == "openvino" and sizes:
         return list(dict.fromkeys(size_range([size], None, pad_multiple) for size in sizes))
     return [None]
@@ -195,10 +191,8 @@ def in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     error = done.exception()
     if error is None or isinstance(error, DiffLLError | MemoryError):
         return done.result()
-    raise EngineError(
-        f"the build stopped with {error!r}. If neither the disk nor memory ran out, this is a bug of ours: report it "
-        "with these words and what `python -m runtime.doctor` prints."
-    ) from error
+    cure = "this is a bug of ours: report it with these words and what `python -m runtime.doctor` prints"
+    raise EngineError(f"the build stopped with {error!r}. If neither the disk nor memory ran out, {cure}.") from error
 
 
 def main_and_leave(argv: Sequence[str] | None = None) -> int:

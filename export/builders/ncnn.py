@@ -26,6 +26,7 @@ from runtime.errors import EngineError, InputError
 from runtime.names import Target
 
 from ..passes.cpu_forms import restore
+from ..passes.edit import copied, with_nodes
 from ..passes.widen import widen
 from .base import Built
 from .ncnn_param import finish
@@ -102,10 +103,8 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
 
     nodes: list[onnx.NodeProto] = []
     renamed: dict[str, str] = {}
-    added: dict[str, onnx.TensorProto] = {}
-    shapes: set[str] = set()
-    for original in graph.node:
-        node = onnx.NodeProto.FromString(original.SerializeToString())
+    added: dict[str, np.ndarray] = {}
+    for original, node in zip(graph.node, copied(graph.node), strict=True):
         if node.op_type == "Unsqueeze" and node.input[0] in splits[0].output:
             renamed[node.output[0]] = node.input[0]  # the shifts come in as (1, C, 1, 1)
             continue
@@ -119,13 +118,13 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
             if sum(name not in constants for name in rest) == 2:  # back to the photo's height and width
                 norm = _above(made, original, "GroupNormalization").output[0]
                 node.input[1] = f"{norm}_shape"
-                if node.input[1] not in shapes:
-                    shapes.add(node.input[1])
-                    nodes.append(helper.make_node("Shape", [norm], [node.input[1]]))
+                if node.input[1] not in made:
+                    made[node.input[1]] = helper.make_node("Shape", [norm], [node.input[1]])
+                    nodes.append(made[node.input[1]])
             else:
                 sizes = [1, *(int(constants[name].item()) if name in constants else -1 for name in rest)]
                 node.input[1] = "shape_" + "_".join(map(str, sizes))
-                added[node.input[1]] = numpy_helper.from_array(np.array(sizes, np.int64), node.input[1])
+                added[node.input[1]] = np.array(sizes, np.int64)
         nodes.append(node)
 
     needed, kept = {eps}, []
@@ -138,20 +137,12 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     size: list[int | str] = [1, 3, "height", "width"]
-    rewritten = helper.make_model(
-        helper.make_graph(
-            kept[::-1],
-            "denoiser",
-            [value("x_cond", size), value("x_t", size), value("shifts", [1, table.shape[1], 1, 1])],
-            [value(eps, size)],
-            [tensor for tensor in (*graph.initializer, *added.values()) if tensor.name in needed],
-        ),
-        opset_imports=model.opset_import,
-        ir_version=model.ir_version,
-    )
+    del graph.input[:], graph.output[:]
+    graph.input.extend([value("x_cond", size), value("x_t", size), value("shifts", [1, table.shape[1], 1, 1])])
+    graph.output.append(value(eps, size))
     content = io.BytesIO()
     np.save(content, table)
-    return rewritten, content.getvalue()
+    return onnx.load_from_string(with_nodes(model, kept[::-1], added)), content.getvalue()
 
 
 def _above(made: Mapping[str, onnx.NodeProto], node: onnx.NodeProto, kind: str) -> onnx.NodeProto:

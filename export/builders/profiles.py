@@ -33,20 +33,18 @@ def size_range(sizes: Sequence[Size], max_size: Size | None, pad_multiple: int) 
     """
     if not sizes and max_size is None:
         max_size = DEFAULT_MAX_SIZE
-    if max_size is not None:
-        for width, height in sizes:
-            if width > max_size[0] or height > max_size[1]:
-                raise InputError(
-                    f"size {width}x{height} is larger than --max-size {max_size[0]}x{max_size[1]}; raise --max-size "
-                    "or leave that size out."
-                )
-        fallback = (min(DEFAULT_SIZE[0], max_size[0]), min(DEFAULT_SIZE[1], max_size[1]))
-        smallest, usual, largest = (1, 1), (sizes[0] if sizes else fallback), max_size
-    else:
+    if max_size is None:
         widths, heights = zip(*sizes, strict=True)
-        smallest, usual, largest = (min(widths), min(heights)), sizes[0], (max(widths), max(heights))
-    padded = [(padded_size(w, pad_multiple), padded_size(h, pad_multiple)) for w, h in (smallest, usual, largest)]
-    return SizeRange(*padded)
+        corners = (min(widths), min(heights)), sizes[0], (max(widths), max(heights))
+    else:
+        widest, highest = max_size
+        for width, height in sizes:
+            if width > widest or height > highest:
+                cure = f"--max-size {widest}x{highest}; raise --max-size or leave that size out"
+                raise InputError(f"size {width}x{height} is larger than {cure}.")
+        usual = sizes[0] if sizes else (min(DEFAULT_SIZE[0], widest), min(DEFAULT_SIZE[1], highest))
+        corners = (1, 1), usual, max_size
+    return SizeRange(*((padded_size(w, pad_multiple), padded_size(h, pad_multiple)) for w, h in corners))
 
 
 def profile(stage: Stage, sizes: SizeRange, max_batch: int) -> dict[str, list[list[int]]]:

@@ -61,10 +61,7 @@ class TensorRTBuilder:
             where = f"tensorrt comes from {self._trt.__file__}, not from JetPack's apt packages"
             print(f"warning: {where}; that build is for servers. {advice(target)}", file=sys.stderr)
         self._gpu = current_gpu()
-        if self._rtx:
-            self._check_rtx()
-        else:
-            self._check_tensorrt()
+        self._check()
         found = environment(target, self._trt.__version__) | {"gpu": asdict(self._scope())}
         self.environment: Mapping[str, Any] = found | ({"memory": "given by the user"} if self._rtx else {})
 
@@ -136,39 +133,33 @@ class TensorRTBuilder:
             plan = bytes(EngineBytesFromNetwork(network, config, save_timing_cache=cache)())
         except PolygraphyException as error:
             reason = one_line(" ".join([*log.errors][-3:] or [str(error)]), 600)
-            raise EngineError(
-                f"{self.environment['library']} could not build the engine: {reason}. Try a smaller --max-size, more "
-                "--workspace, or the versions of docs/engines.md."
-            ) from error
+            cure = "Try a smaller --max-size, more --workspace, or the versions of docs/engines.md"
+            raise EngineError(f"{self.environment['library']} could not build the engine: {reason}. {cure}.") from error
         activations, weights = (log.figures.get(f"Total {what} Memory") for what in ("Activation", "Weights"))
         return {PLAN: plan}, {"activation_bytes": activations, "weights_bytes": weights}
 
-    def _check_tensorrt(self) -> None:
-        if _version(self._trt) < OLDEST:
-            raise BackendUnavailableError(
-                f"TensorRT {self._trt.__version__} is here; {OLDEST[0]}.{OLDEST[1]} or newer is needed (JetPack 6.2 "
-                "has 10.3, a server takes `pip install tensorrt`)."
-            )
-        if self._gpu is None:
-            raise BackendUnavailableError(
-                "TensorRT builds on the GPU that it builds for, and none is visible here (nvidia-smi?). "
-                "`--target tensorrt-rtx` builds without one."
-            )
-
-    def _check_rtx(self) -> None:
-        options, gpu, supported = self.options, self._gpu, rtx_capabilities(self._trt)
-        unknown = [one for one in options.compute_capabilities if one not in supported]
+    def _check(self) -> None:
+        """Whether library, GPU and options go together."""
+        version, gpu, asked = self._trt.__version__, self._gpu, self.options.compute_capabilities
+        if not self._rtx:
+            if _version(self._trt) < OLDEST:
+                needed = f"{OLDEST[0]}.{OLDEST[1]} or newer is needed"
+                cure = "JetPack 6.2 has 10.3, a server takes `pip install tensorrt`"
+                raise BackendUnavailableError(f"TensorRT {version} is here; {needed} ({cure}).")
+            if gpu is None:
+                cure = "none is visible here (nvidia-smi?). `--target tensorrt-rtx` builds without one"
+                raise BackendUnavailableError(f"TensorRT builds on the GPU that it builds for, and {cure}.")
+            return
+        supported = rtx_capabilities(self._trt)
+        named = ", ".join(supported)
+        unknown = [one for one in asked if one not in supported]
         if unknown:
-            raise InputError(
-                f"compute capability {unknown[0]} is not one of TensorRT-RTX {self._trt.__version__} "
-                f"({', '.join(supported)}). Hopper (9.0) and Orin (8.7) take `--target tensorrt`."
-            )
-        if gpu is not None and not options.compute_capabilities and gpu.compute_capability not in supported:
-            raise InputError(
-                f"TensorRT-RTX {self._trt.__version__} does not support this machine's {gpu.name} (compute capability "
-                f"{gpu.compute_capability}; it supports {', '.join(supported)}). Use `--target tensorrt`, or "
-                "`--compute-capability 8.9` to build for another machine."
-            )
+            cure = "Hopper (9.0) and Orin (8.7) take `--target tensorrt`"
+            raise InputError(f"compute capability {unknown[0]} is not one of TensorRT-RTX {version} ({named}). {cure}.")
+        if gpu is not None and not asked and gpu.compute_capability not in supported:
+            here = f"this machine's {gpu.name} (compute capability {gpu.compute_capability}; it supports {named})"
+            cure = "Use `--target tensorrt`, or `--compute-capability 8.9` to build for another machine"
+            raise InputError(f"TensorRT-RTX {version} does not support {here}. {cure}.")
 
 
 def rtx_capabilities(library: Any) -> list[str]:

@@ -160,7 +160,6 @@ class EngineCache:
                     (work / name).write_bytes(one)
                 (work / _ENTRY).write_text(json.dumps(content, indent=1) + "\n")
         except OSError as error:
-            raise EngineError(
-                f"{path}: the engine cannot be written ({error.strerror}); free space or permissions, then run again."
-            ) from error
+            cure = "free space or permissions, then run again"
+            raise EngineError(f"{path}: the engine cannot be written ({error.strerror}); {cure}.") from error
         return self._load(path)

@@ -110,10 +110,8 @@ def needed(package: Package, stage: str, target: str, machine: Machine) -> list[
     fitting, others = usable(package, stage, target, machine)
     if not fitting:
         found = f" ({'; '.join(others[:3])})" if others else ""
-        raise EngineError(
-            f"{package.path}: no {target} engine of {stage} for this machine{found}; build it: "
-            f"`{build_command(package.path, target)}`."
-        )
+        cure = f"build it: `{build_command(package.path, target)}`."
+        raise EngineError(f"{package.path}: no {target} engine of {stage} for this machine{found}; {cure}")
     return fitting
 
 

@@ -10,8 +10,6 @@ from types import ModuleType
 from ..errors import BackendUnavailableError, one_line
 from ..machine import gpu
 
-_APT = "python3-libnvinfer-dev"
-
 
 def module_name(library: str) -> str:
     """What is imported: ``tensorrt_rtx`` for ``tensorrt-rtx``."""
@@ -29,7 +27,7 @@ def installed(library: str) -> bool:
 def install_line(library: str, *, again: bool = False) -> str:
     """The line to type. again: over an installation that does not work."""
     if library == "tensorrt" and gpu.is_jetson():
-        return f"sudo apt install {'--reinstall ' if again else ''}{_APT}"
+        return f"sudo apt install {'--reinstall ' if again else ''}python3-libnvinfer-dev"
     return f"pip install {'--force-reinstall ' if again else ''}{library}"
 
 
@@ -37,10 +35,8 @@ def advice(library: str, *, again: bool = False) -> str:
     """``install_line`` as a sentence of an error, with what else this machine needs."""
     line = f"`{install_line(library, again=again)}`"
     if library == "tensorrt" and gpu.is_jetson():
-        return (
-            f"On a Jetson it comes from apt: {line}, and the environment has to see it: "
-            "`python3 -m venv --system-site-packages`."
-        )
+        see = "the environment has to see it: `python3 -m venv --system-site-packages`"
+        return f"On a Jetson it comes from apt: {line}, and {see}."
     if library in ("tensorrt", "tensorrt-rtx") and platform.system() not in ("Linux", "Windows"):
         return f"There is no {library} for {platform.system()}; use Linux or Windows."
     return f"{line}."

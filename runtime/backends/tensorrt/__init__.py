@@ -13,10 +13,8 @@ from ..base import Backend
 
 def _open(name: str, package: Package, providers: Sequence[str] | None, *, low_memory: bool = False) -> Backend[Any]:
     if providers:
-        raise InputError(
-            f"the backend {name} has no providers ({', '.join(providers)}); leave that option out. "
-            "CUDA_VISIBLE_DEVICES chooses the GPU."
-        )
+        cure = "leave that option out. CUDA_VISIBLE_DEVICES chooses the GPU"
+        raise InputError(f"the backend {name} has no providers ({', '.join(providers)}); {cure}.")
     from .library import Library
 
     library = Library(name)  # says what is missing; what comes next needs a driver when it is imported

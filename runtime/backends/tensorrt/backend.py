@@ -6,8 +6,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ... import bfloat16
@@ -26,13 +28,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class DeviceTensor:
-    """Memory on the GPU. staging: the pinned host array that it is copied from or to, made when first needed; of
-    mapped memory the host's view of it, and nothing is copied."""
+    """Memory on the GPU."""
 
     memory: cuda.DeviceMemory | cuda.MappedMemory
     shape: tuple[int, ...]
-    dtype: str
-    staging: NDArray[Any] | None = None
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def staging(self) -> NDArray[Any]:
+        """The pinned host array that it is copied from or to; of mapped memory the host's view: nothing is copied."""
+        if isinstance(self.memory, cuda.MappedMemory):
+            return self.memory.host
+        return cuda.pinned(self.shape, self.dtype)
 
 
 class TensorRTBackend:
@@ -52,35 +59,31 @@ class TensorRTBackend:
         self._mapped = _PHOTO if cuda.shares_memory() else ""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
+        dtype = bfloat16.host_dtype(spec.dtype)
         if spec.name == self._mapped:
-            memory = cuda.MappedMemory(shape, bfloat16.host_dtype(spec.dtype))
-            return DeviceTensor(memory, shape, spec.dtype, memory.host)
-        size = math.prod(shape) * bfloat16.host_dtype(spec.dtype).itemsize
-        return DeviceTensor(cuda.DeviceMemory(size), shape, spec.dtype)
+            return DeviceTensor(cuda.MappedMemory(shape, dtype), shape, dtype)
+        return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * dtype.itemsize), shape, dtype)
 
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
         # a copy before this one may still read the staging array: what it copies is copied over by this one
-        staging = self._staging(buffer)
-        bfloat16.fill(staging, array)
+        bfloat16.fill(buffer.staging, array)
         if isinstance(buffer.memory, cuda.DeviceMemory):
-            cuda.copy_to_device(buffer.memory, staging, self._uploads)
+            cuda.copy_to_device(buffer.memory, buffer.staging, self._uploads)
 
     def download(self, buffer: DeviceTensor) -> NDArray[Any]:
-        staging = self._staging(buffer)
         if isinstance(buffer.memory, cuda.DeviceMemory):
             copied = cuda.Event()
-            cuda.copy_to_host(staging, buffer.memory, self._downloads)
+            cuda.copy_to_host(buffer.staging, buffer.memory, self._downloads)
             copied.record(self._downloads)
             copied.synchronize()
-        return bfloat16.floats(staging)
+        return bfloat16.floats(buffer.staging)
 
     def bind(
         self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
     ) -> StageCall:
         spec = self._manifest.stage(stage)
         context = self._engines.context(spec, {one.name: tensors[one.name].shape for one in spec.inputs})
-        addresses = {name: tensor.memory.address for name, tensor in tensors.items()}
-        return StageCall(context, tensors, addresses, self._main)
+        return StageCall(context, tensors, self._main)
 
     def sequence(self, parts: Sequence[Part]) -> Job:
         job = TrtJob(parts, self._main, self._aside, self._uploads)
@@ -99,8 +102,3 @@ class TensorRTBackend:
         finally:
             self._engines.close()
             del self._main, self._aside, self._uploads, self._downloads
-
-    def _staging(self, buffer: DeviceTensor) -> NDArray[Any]:
-        if buffer.staging is None:
-            buffer.staging = cuda.pinned(buffer.shape, bfloat16.host_dtype(buffer.dtype))
-        return buffer.staging

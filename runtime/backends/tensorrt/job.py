@@ -37,10 +37,10 @@ class Lane:
 class StageCall:
     """A stage on fixed buffers. Called, it runs on the lane's stream; in a job, where the job puts it."""
 
-    def __init__(self, context: Context, tensors: Mapping[str, Any], addresses: Mapping[str, int], lane: Lane) -> None:
+    def __init__(self, context: Context, tensors: Mapping[str, Any], lane: Lane) -> None:
         self.context = context
         self._kept = tuple(tensors.values())
-        self._addresses = dict(addresses)
+        self._addresses = {name: tensor.memory.address for name, tensor in tensors.items()}
         self._lane = lane
         self._scratch: DeviceMemory | None = None
 
