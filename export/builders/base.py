@@ -25,4 +25,3 @@ class Builder(Protocol):
     def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
         """profile: input -> its smallest, usual and largest shape; empty: every size. Raises EngineError with the
         library's own words."""
-        ...

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from runtime.engines.cache import PARAM, SHIFTS, WEIGHTS
 from runtime.engines.fit import REWRITE_VERSION, environment
@@ -26,7 +26,7 @@ from runtime.errors import EngineError, InputError
 from runtime.names import Target
 
 from ..passes.cpu_forms import restore
-from ..passes.edit import copied, with_nodes
+from ..passes.edit import Rewriting, copied
 from ..passes.widen import widen
 from .base import Built
 from .ncnn_param import finish
@@ -91,8 +91,8 @@ class NcnnBuilder:
 
 def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
     """(x_cond, x_t, shifts) -> eps, for batch 1, and the table of the shifts as .npy."""
-    graph = model.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    rewriting = Rewriting(model.SerializeToString())
+    graph, constants = rewriting.model.graph, rewriting.constants
     made = {name: node for node in graph.node for name in node.output}
     gathers = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in constants]
     splits = [node for node in graph.node if node.op_type == "Split" and gathers and node.input[0] in gathers[0].output]
@@ -103,7 +103,6 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
 
     nodes: list[onnx.NodeProto] = []
     renamed: dict[str, str] = {}
-    added: dict[str, np.ndarray] = {}
     for original, node in zip(graph.node, copied(graph.node), strict=True):
         if node.op_type == "Unsqueeze" and node.input[0] in splits[0].output:
             renamed[node.output[0]] = node.input[0]  # the shifts come in as (1, C, 1, 1)
@@ -124,13 +123,13 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
             else:
                 sizes = [1, *(int(constants[name].item()) if name in constants else -1 for name in rest)]
                 node.input[1] = "shape_" + "_".join(map(str, sizes))
-                added[node.input[1]] = np.array(sizes, np.int64)
+                rewriting.added[node.input[1]] = np.array(sizes, np.int64)
         nodes.append(node)
 
-    needed, kept = {eps}, []
+    needed = {eps}
     for node in reversed(nodes):
         if needed.intersection(node.output):
-            kept.append(node)
+            rewriting.nodes.insert(0, node)
             needed.update(node.input)
 
     def value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
@@ -142,7 +141,7 @@ def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:
     graph.output.append(value(eps, size))
     content = io.BytesIO()
     np.save(content, table)
-    return onnx.load_from_string(with_nodes(model, kept[::-1], added)), content.getvalue()
+    return onnx.load_from_string(rewriting.content()), content.getvalue()
 
 
 def _above(made: Mapping[str, onnx.NodeProto], node: onnx.NodeProto, kind: str) -> onnx.NodeProto:
