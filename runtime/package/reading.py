@@ -14,16 +14,15 @@ import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PackageError
-from ..image import array_text
 from .fields import show
 from .guard import check_graph
 from .manifest import GOLDEN, MANIFEST, Manifest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MANIFEST_LIMIT = 1 << 20
 _GOLDEN_LIMIT = 64 << 20  # bytes, unpacked
@@ -72,6 +71,10 @@ class Package:
     def golden(self) -> dict[str, NDArray[Any]]:
         """The golden sample: a small photo (H, W, 3) uint8, noise (3, Hp/4, Wp/4) float32, steps, and expected,
         (H, W, 3) uint8, the picture that the PyTorch model makes of them. Raises PackageError."""
+        import numpy as np  # not above: the doctor works without it, and a --help
+
+        from ..image import array_text
+
         content = io.BytesIO(self.read(GOLDEN))
         try:
             with zipfile.ZipFile(content) as archive:
