@@ -56,9 +56,10 @@ class Runner:
         self._tables: OrderedDict[tuple[str, int], Steps] = OrderedDict()
         self._closed = False
 
-    def plan(self, request: Request, *, after: Plan | None = None) -> Plan:
-        """How the photos of ``request`` are run now; ``Planner.decide`` says what ``after`` and the errors are."""
-        memory = Memory(self._base_bytes(), self.budget, tiles=self.has_budget)
+    def plan(self, request: Request, *, after: Plan | None = None, held_bytes: int = 0) -> Plan:
+        """How the photos of ``request`` are run now; ``Planner.decide`` says what ``after`` and the errors are.
+        held_bytes: of photos that are in memory already."""
+        memory = Memory(self._base_bytes(held_bytes), self.budget, tiles=self.has_budget)
         return self._planner.decide(request, memory, after=after)
 
     def run(
@@ -78,7 +79,7 @@ class Runner:
         with self.lock:
             self.check_open()
             steps, before = self.steps(request.steps, sampler), resident_bytes()
-            chosen = plan or first or self.plan(request)
+            chosen = plan or first or self.plan(request, held_bytes=photos.nbytes)
             note, reason, given = "" if chosen.kind == "whole" else str(chosen), "", 0
             try:
                 while True:
@@ -169,9 +170,9 @@ class Runner:
                 self._tables.clear()
                 self.backend.close()
 
-    def _base_bytes(self) -> int:
+    def _base_bytes(self, held_bytes: int) -> int:
         """Of the process without a photo: as it was when it was opened, and what the app took since."""
-        growth = (resident_bytes() or 0) - self._opened_bytes - self._kept_bytes
+        growth = (resident_bytes() or 0) - self._opened_bytes - self._kept_bytes - held_bytes
         return self._opened_bytes + (growth if growth > _NOISE else 0)
 
     def count_kept(self, before: int | None, plan: Plan, given_bytes: int = 0) -> None:

@@ -15,7 +15,7 @@ from runtime import EngineError, Enhancer, InputError
 from runtime.errors import OutOfMemoryError
 from runtime.image import to_tensor
 from runtime.planning import strips as strips_module
-from runtime.planning.request import Plan
+from runtime.planning.request import Plan, Request
 
 ROOT = Path(__file__).parents[3]
 ENGINES = pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
@@ -292,6 +292,11 @@ def test_what_the_app_takes_after_opening_is_counted(tiny_package):
         before = enhancer.plan(600, 400).peak_bytes
         enhancer(photo, steps=1)
         assert enhancer.plan(600, 400).peak_bytes == before  # what the enhancer keeps is not the app's
+        budget, enhancer.runner.budget = enhancer.runner.budget, enhancer.plan(6000, 5000, kind="strips").peak_bytes
+        large = dark(5000, 6000)  # 86 MiB that its plan has counted: not the app's as well
+        assert enhancer.runner.plan(Request(5000, 6000, 10, kind="strips"), held_bytes=large.nbytes).kind == "strips"
+        del large
+        enhancer.runner.budget = budget
         ballast = np.ones(200 << 17)  # 200 MiB
         grown = enhancer.plan(600, 400).peak_bytes - before
         assert 190 << 20 < grown < 240 << 20
