@@ -16,7 +16,7 @@ from ..image import padded_size
 from ..names import DTYPE_BYTES, LOOP, Kind
 from ..package.manifest import Manifest
 from .memory import show_size
-from .request import FILE_BYTES, Memory, Plan, Request
+from .request import FILE_BYTES, MARGIN_BYTES, Memory, Plan, Request
 from .strips import halo, smallest_strip
 from .traits import Traits
 from .windows import count_windows, window_sizes
@@ -26,7 +26,6 @@ _STRIP = 8  # halos: a strip no higher than that costs a third more than its row
 _TENSOR = 12  # bytes a pixel of the host's copy of a photo as a tensor: three float32
 _CONVERSIONS = 30  # bytes a pixel while the host makes a result of a tensor: no stage runs then
 _SMALLER = 0.75  # of what ran out of memory, for the next try
-_MARGIN = 64 << 20  # allocators, conversions, and the interpreter's own growth
 _LOOP_TENSORS = ("x_cond", "x_t", "x_next", "history", "history_next")
 
 
@@ -111,7 +110,7 @@ class _Candidates:
         self.rows = padded_size(request.height, self.manifest.pad_multiple)
         self.columns = padded_size(request.width, self.manifest.pad_multiple)
         self.scale = 4**self.manifest.levels  # pixels of a position of x_t
-        self.base = memory.base_bytes + request.reserve_bytes + _MARGIN
+        self.base = memory.base_bytes + request.reserve_bytes + MARGIN_BYTES
         self.photos = request.batch * 2 * 3 * request.depth * request.height * request.width  # and their results
         self.files = request.batch * FILE_BYTES * request.depth * request.height * request.width
 

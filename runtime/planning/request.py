@@ -9,6 +9,8 @@ from ..errors import InputError
 from ..names import LOOP, Kind
 from .memory import show_size
 
+MARGIN_BYTES = 64 << 20
+"""Allocators, conversions, and the interpreter's own growth."""
 FILE_BYTES = 17
 """Bytes a pixel and byte of depth, while a photo file is decoded or encoded: no engine runs then."""
 

@@ -17,7 +17,7 @@ from ..machine.host import free_memory_bytes, resident_bytes
 from ..package.reading import Package
 from ..planning.decide import Planner
 from ..planning.memory import parse_size
-from ..planning.request import Memory, Plan, Request
+from ..planning.request import MARGIN_BYTES, Memory, Plan, Request
 from ..sampler import make_table
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
@@ -179,7 +179,8 @@ class Runner:
         """Note what the process took while photos were run (its memory was ``before``) and is kept for the next; the
         plan was for no more. given_bytes: of results, which are the caller's."""
         grown = (resident_bytes() or 0) - (before or 0) - given_bytes
-        self._kept_bytes = max(0, min(self._kept_bytes + grown, max(plan.photo_bytes, self._kept_bytes)))
+        most = max(plan.photo_bytes + MARGIN_BYTES, self._kept_bytes)
+        self._kept_bytes = max(0, min(self._kept_bytes + grown, most))
 
 
 def why_no_memory(error: BaseException) -> str:
