@@ -181,20 +181,12 @@ def half_package(
 def level_package(
     make_checkpoint: Callable[..., Path], build_package: Callable[..., Path], once: Callable[..., Path]
 ) -> Callable[[int], Path]:
-    """level_package(1 or 3) -> the package of a network with that many wavelet levels and no attention. That of one
-    level is built as a user builds it, without kept traces. Never change it: copy it first."""
+    """level_package(1 or 3) -> the package of a network with that many wavelet levels and no attention. Never change
+    it: copy it first."""
 
     def make(levels: int) -> Path:
         checkpoint = make_checkpoint(levels=levels, ch_mult=(1,), attention_levels=(), name=f"k{levels}.pth.tar")
-
-        def build(output: Path) -> None:
-            if levels == 1:
-                words = [sys.executable, "-m", "export.build", str(checkpoint), "-o", str(output)]
-                subprocess.run(words, cwd=ROOT, capture_output=True, timeout=600, check=True)
-            else:
-                build_package(checkpoint, "fp32", output)
-
-        return once(f"k{levels}-fp32", build)
+        return once(f"k{levels}-fp32", lambda output: build_package(checkpoint, "fp32", output))
 
     return make
 

@@ -118,6 +118,8 @@ def test_graphs_of_buffers_that_do_not_come_again_go_with_their_session(tiny_pac
     with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
         for steps in (*range(1, 21), *range(1, 21)):
             enhancer(photo(16, 16), steps=steps, sampler="dpmpp-2m")
+            if steps % 5:  # to look through all objects takes half a second
+                continue
             gc.collect()
             alive = [one for one in gc.get_objects() if type(one) is capture.FixedSession]
             assert len(alive) <= 6, "one a stage, and one more while old jobs use it"
