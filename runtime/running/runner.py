@@ -100,7 +100,8 @@ class Runner:
                         raise OutOfMemoryError(
                             f"out of memory with the plan {plan} ({reason}); without one a smaller one is looked for."
                         )
-                    chosen = self.smaller(request, chosen, reason)
+                    self.count_kept(before, chosen)  # what the failed run left behind is not the app's
+                    before, chosen = resident_bytes(), self.smaller(request, chosen, reason)
                     note = f"out of memory ({reason}); then {chosen}"
                     _log.warning(note)
             finally:

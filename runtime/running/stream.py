@@ -101,6 +101,8 @@ class Stream:
         for item in items:
             if isinstance(item, Slot):
                 item.program = None
+        if self._plan is not None:
+            self._runner.count_kept(self._before, self._plan)
         for item in items:
             yield self._outcome(item)
 

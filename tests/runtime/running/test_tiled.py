@@ -305,6 +305,24 @@ def test_what_the_app_takes_after_opening_is_counted(tiny_package):
         assert enhancer.plan(600, 400).peak_bytes == before
 
 
+def test_what_a_failed_run_leaves_behind_is_not_the_apps(tiny_package, monkeypatch):
+    """An engine's arena that stays after it got no more: the smaller plan fits beside it."""
+    photo, left = dark(300, 200), []
+    with Enhancer.open(tiny_package, max_memory="4GiB") as enhancer:
+        enhancer.runner.budget = enhancer.plan(200, 300).peak_bytes + (8 << 20)
+        real = enhancer.runner._run
+
+        def starved(plan, *rest):
+            if plan.kind == "whole":
+                left.append(np.ones(50 << 17))  # 50 MiB
+                raise MemoryError("the arena is full")
+            return real(plan, *rest)
+
+        monkeypatch.setattr(enhancer.runner, "_run", starved)
+        assert enhancer(photo, steps=1).shape == photo.shape
+        assert "then 200x300 in strips" in enhancer.why
+
+
 def test_without_a_budget_a_photo_is_never_run_in_tiles(tiny_package, monkeypatch):
     monkeypatch.setattr(Runner, "_base_bytes", lambda *_: 100 << 20)
     with Enhancer.open(tiny_package) as enhancer:
