@@ -41,6 +41,8 @@ class Form:
     """Attention sees every so-many-th row and column of keys and values."""
     low_memory: bool = False
     """Slower, in less memory."""
+    whole_scores: bool = False
+    """All scores of an attention at once, whatever the size."""
 
 
 PLAIN = Form()

@@ -29,14 +29,41 @@ def is_jetson() -> bool:
     return Path("/etc/nv_tegra_release").exists() or "tegra" in platform.release().lower()
 
 
-def current_gpu() -> Gpu | None:
-    """The first GPU that CUDA shows this process, or None where there is no driver or no device."""
+def _driver() -> tuple[ctypes.CDLL, ctypes.c_int] | None:
+    """The driver, and the number of the first GPU that it shows this process."""
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return None
-    device, version = ctypes.c_int(), ctypes.c_int()
-    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0) or cuda.cuDriverGetVersion(ctypes.byref(version)):
+    device = ctypes.c_int()
+    return None if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0) else (cuda, device)
+
+
+def free_gpu_bytes() -> int | None:
+    """Free memory of the first GPU that CUDA shows this process, or None where there is none. Makes its CUDA context,
+    which an engine on it needs anyway."""
+    if (found := _driver()) is None:
+        return None
+    (cuda, device), context = found, ctypes.c_void_p()
+    if cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        return None
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    try:
+        if cuda.cuCtxPushCurrent_v2(context):
+            return None
+        failed = cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        cuda.cuCtxPopCurrent_v2(ctypes.byref(context))
+        return None if failed else free.value
+    finally:
+        cuda.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def current_gpu() -> Gpu | None:
+    """The first GPU that CUDA shows this process, or None where there is no driver or no device."""
+    if (found := _driver()) is None:
+        return None
+    (cuda, device), version = found, ctypes.c_int()
+    if cuda.cuDriverGetVersion(ctypes.byref(version)):
         return None
     name = ctypes.create_string_buffer(256)
     if cuda.cuDeviceGetName(name, len(name), device):

@@ -15,7 +15,9 @@ _TYPE, _NAME, _BYTES = 2, 8, 9  # of Tensor
 _INT8, _UINT8 = 3, 2
 _MIDDLE = 128
 _KEY_STRIDE = b"attention_key_stride"
+_QUERIES = b"attention_queries"
 _ONES = (1).to_bytes(8, "little") * 2
+_MANY = (1 << 31).to_bytes(8, "little")
 
 
 def with_uint8_activations(graph: bytes) -> bytes:
@@ -52,6 +54,21 @@ def with_key_stride(graph: bytes, stride: int, where: str) -> bytes:
             tensor[value_at : value_at + len(_ONES)] = stride.to_bytes(8, "little") * 2
             return bytes(content)
     raise PackageError(f"{where}: its attention has no key stride; build the package again.")
+
+
+def with_whole_scores(graph: bytes, where: str) -> bytes:
+    """The denoiser's graph with the scores of an attention all at once at every size, for an engine that cannot capture
+    a loop: ``export/passes/query_blocks.py`` writes how many queries a block has at most. ``graph`` was checked.
+
+    Raises PackageError for a graph that has no such constant. where: its name in errors.
+    """
+    content = bytearray(graph)
+    for tensor in _parts(content, _TENSOR):
+        _, (name, _), (value, value_at) = _described(tensor)
+        if name == _QUERIES and len(value) == len(_MANY):
+            tensor[value_at : value_at + len(_MANY)] = _MANY
+            return bytes(content)
+    raise PackageError(f"{where}: its attention has no blocks of queries; build the package again.")
 
 
 def _parts(content: bytearray, kind: int) -> Iterator[memoryview]:

@@ -1,4 +1,4 @@
-"""onnxruntime's NVIDIA providers: a session for each stage and shape, whose work is captured into CUDA graphs.
+"""onnxruntime's CUDA provider: a session for each stage and shape, whose work is captured into CUDA graphs.
 
 Where every dimension is known, onnxruntime computes a graph's shape arithmetic and the branches of its attention when
 it loads it: no node is left for the CPU and no control flow, as capturing wants it. A session keeps each graph that it
@@ -17,12 +17,9 @@ from ...errors import EngineError
 from ...package.manifest import Stage
 from ..base import Form
 
-CAPTURES = {
-    "CUDAExecutionProvider": {"enable_cuda_graph": "1"},
-    "TensorrtExecutionProvider": {"trt_cuda_graph_enable": "1"},
-    "NvTensorRTRTXExecutionProvider": {"enable_cuda_graph": "1"},
-}
-"""The options that make these providers capture."""
+CAPTURES = {"CUDAExecutionProvider": {"enable_cuda_graph": "1"}}
+"""The options that make a provider capture. TensorRT's has such an option too, and keeps one graph a session whatever
+the buffers are: the ten calls of the denoiser would all replay the first."""
 _UNUSED_KEPT = 64
 """Graphs that a session may hold for buffers that no call uses: they may come again."""
 _REFUSALS = ("the graph capture feature", "the CUDA Graph feature")  # onnxruntime's words, by version
@@ -38,6 +35,8 @@ class FixedSession:
 
     def __init__(self, session: ort.InferenceSession, why: str = "") -> None:
         self.session, self.why = session, why
+        self.captured: set[tuple[int, ...]] = set()
+        """The buffers that a graph was captured on."""
         self._graphs: dict[tuple[int, ...], int] = {}
         self._used: WeakValueDictionary[tuple[int, ...], ort.RunOptions] = WeakValueDictionary()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +16,9 @@ from ... import bfloat16
 from ...engines.libraries import unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
+from ...machine.gpu import free_gpu_bytes
 from ...names import LOOP
-from ...package.edits import with_key_stride, with_uint8_activations
+from ...package.edits import with_key_stride, with_uint8_activations, with_whole_scores
 from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
@@ -27,6 +29,7 @@ try:
     import onnxruntime as ort
 
     from .capture import CAPTURES, Dimensions, FixedSessions
+    from .owner import OwnedJob, Owner
 except ImportError as error:
     raise unavailable("onnxruntime", "the backend onnxruntime", error) from error
 
@@ -36,6 +39,8 @@ _CPU = "CPUExecutionProvider"
 # 100 us save 6 % and cost 14 %, and with two busy processes nothing. Older versions know all or nothing.
 _NEW = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 32)
 _SPIN = ("session.intra_op.spin_duration_us", "100") if _NEW else ("session.intra_op.allow_spinning", "0")
+_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+_GPU_FREE = 0.7  # of a GPU's free memory that an attention's scores may take
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32}
 _REGION = 2040 << 20  # bytes of address space, the most that the option's 32 bits hold
 _FIRST = Lock()  # of two backends opened at once one makes the region
@@ -67,18 +72,26 @@ class OnnxRuntimeBackend:
                     f"{', '.join(available)}); install the build that has it, such as onnxruntime-gpu, in place of "
                     "the one that is there, or ask for another provider."
                 )
-        self._device = "cpu" if full[0] == _CPU else "cuda"
+        self._device = "cuda" if full[0] in _NVIDIA else "cpu"
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
         self._package, self._providers = package, full
         with _FIRST:
             self._one_region = low_memory and full == [_CPU] and _one_region()
         live, low = (1.15, 0.9) if self._one_region else (1.45, 1.15)
-        self.traits = Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)
+        self.traits = (
+            Traits(live=1.45, live_rest=1.1, weights=4.0, device=True)
+            if self._device == "cuda"
+            else Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)
+        )
         self._fixed = FixedSessions() if full[0] in CAPTURES else None
+        self._owner = Owner()
+        self._whole_scores: dict[tuple[int, ...], bool] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
         if self._fixed:
-            self._session(package.manifest.stages[0])  # whether the provider's libraries load is found out now
+            self._owner.run(
+                lambda: self._session(package.manifest.stages[0])
+            )  # whether the provider's libraries load is found out now
         else:
             self._sessions = {stage.name: self._session(stage) for stage in package.manifest.stages}
         self._other: tuple[Form, ort.InferenceSession] | None = None
@@ -111,6 +124,8 @@ class OnnxRuntimeBackend:
         graph = package.graph(stage.name)
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
+        if form.whole_scores:
+            graph = with_whole_scores(graph, str(package.path / stage.file))
         if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
             graph = with_uint8_activations(graph)
         asked: list[Any] = [(providers[0], CAPTURES[providers[0]]), *providers[1:]] if captures else list(providers)
@@ -138,19 +153,27 @@ class OnnxRuntimeBackend:
         dtype = np.dtype(spec.dtype)
         if self._device == "cpu":  # an OrtValue over numpy's memory
             return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype))
-        return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0)
+        with self._owner.capturing:
+            return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0)
 
     def upload(self, buffer: ort.OrtValue, array: Array) -> None:
-        buffer.update_inplace(np.ascontiguousarray(array, dtype=_DTYPES[buffer.data_type()]))
+        content = np.ascontiguousarray(array, dtype=_DTYPES[buffer.data_type()])
+        with self._owner.capturing:
+            buffer.update_inplace(content)
 
     def download(self, buffer: ort.OrtValue) -> Array:
-        return bfloat16.floats(buffer.numpy())
+        with self._owner.capturing:
+            content = buffer.numpy()
+        return bfloat16.floats(content)
 
     def bind(self, stage: str, tensors: Mapping[str, ort.OrtValue], *, last: bool = True, form: Form = PLAIN) -> Call:
         fixed = None
         if self._fixed:
             shapes = {name: tuple(tensor.shape()) for name, tensor in tensors.items()}
-            fixed = self._fixed.find(self._session, self._package.manifest.stage(stage), form, shapes)
+            if stage == LOOP:
+                form = replace(form, whole_scores=self._scores_fit(shapes["x_t"]))
+            find, graph = self._fixed.find, self._package.manifest.stage(stage)
+            fixed = self._owner.run(lambda: find(self._session, graph, form, shapes))
             session = fixed.session
             if fixed.why and not self.why:
                 self.why = fixed.why
@@ -166,8 +189,9 @@ class OnnxRuntimeBackend:
             binding.bind_ortvalue_output(node.name, tensors[node.name])
 
         run_options = self._release if last else None
+        addresses = tuple(tensors[name].data_ptr() for name in sorted(tensors))
         if fixed and not fixed.why:  # its graphs use the arena's memory: it stays
-            run_options = fixed.options(tuple(tensors[name].data_ptr() for name in sorted(tensors)))
+            run_options = fixed.options(addresses)
         # onnxruntime 1.23 (Python 3.10) binds addresses: numpy's memory has to be kept by us
         kept = (fixed, *tensors.values())
 
@@ -177,7 +201,25 @@ class OnnxRuntimeBackend:
             except Exception as error:
                 raise run_failure(self.name, stage, error) from error
 
-        return call
+        def captured() -> None:
+            assert fixed is not None
+            if addresses in fixed.captured:
+                call()
+                return
+            with self._owner.capturing:
+                call()
+            fixed.captured.add(addresses)
+
+        return captured if fixed else call
+
+    def _scores_fit(self, x_t: tuple[int, ...]) -> bool:
+        """Whether an attention's scores fit the GPU's memory all at once, told once a shape: blocks of them are a loop,
+        which no CUDA graph holds. x_t: its shape."""
+        if x_t not in self._whole_scores:
+            scale, free = 2**self._package.manifest.levels, free_gpu_bytes()
+            needed = self._package.manifest.cost[LOOP].plain_live_bytes.at(x_t[2] * scale, x_t[3] * scale)
+            self._whole_scores[x_t] = free is not None and x_t[0] * needed <= _GPU_FREE * free
+        return self._whole_scores[x_t]
 
     def _in_form(self, stage: str, form: Form) -> ort.InferenceSession:
         """A second session, with weights of its own; one, of the form asked for last, is kept."""
@@ -187,9 +229,10 @@ class OnnxRuntimeBackend:
         return self._other[1]
 
     def sequence(self, parts: Sequence[Part]) -> Job:
-        return InOrder(parts)
+        return OwnedJob(InOrder(parts), self._owner) if self._fixed else InOrder(parts)
 
     def close(self) -> None:
+        self._owner.close()
         self._sessions.clear()
         self._other = None
 
