@@ -42,6 +42,7 @@ class SwitchBackend:
         self._base, self._other, self._stages, self._at = base, other, stages, at
         self.traits = base.traits
         self.buffer, self.upload, self.download, self.sequence = base.buffer, base.upload, base.download, base.sequence
+        self.converts, self.photo_io = base.converts, base.photo_io
 
     def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True, form: Form = PLAIN) -> Call:
         chosen = stage in self._stages

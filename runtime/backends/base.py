@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..package.manifest import TensorSpec
@@ -59,6 +60,21 @@ class Job(Protocol):
         one named ``graph`` for all where the parts run as one. Raises EngineError."""
 
 
+class PhotoIO(Protocol):
+    """Photos of one size and dtype, converted where the engine computes."""
+
+    pad: Call
+    """From what was uploaded to the image that the first stage reads: ``image.to_tensor``."""
+    crop: Call
+    """From the image that the last stage makes to what is downloaded: ``image.to_pixels``."""
+
+    def upload(self, photos: NDArray) -> None:  # type: ignore[type-arg]
+        """Copy photos (B, H, W, 3) to the device; they may be changed afterwards."""
+
+    def download(self) -> tuple[NDArray, bool]:  # type: ignore[type-arg]
+        """The photos that ``crop`` made, the caller's own, and whether their image was finite."""
+
+
 class Backend(Protocol[Buffer]):
     """One engine library, opened with one package. ``Buffer`` is whatever the library calls a device tensor.
 
@@ -71,6 +87,12 @@ class Backend(Protocol[Buffer]):
     why: str
     """What ``auto`` found when it chose this one, or why this one runs as it does; empty where there is nothing to
     say."""
+    converts: bool
+    """Whether it has a ``photo_io``; elsewhere the host converts photos."""
+
+    def photo_io(self, shape: tuple[int, ...], dtype: np.dtype[Any], image: Buffer, output: Buffer) -> PhotoIO:
+        """Conversions of photos of this ``shape`` (B, H, W, 3) and dtype (uint8 or uint16) into ``image`` and out of
+        ``output``. Only where ``converts``. Raises EngineError."""
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Buffer:
         """A new device buffer for the tensor ``spec`` at ``shape``; its content is undefined. It lives until it

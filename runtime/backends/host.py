@@ -13,7 +13,7 @@ from .. import bfloat16
 from ..errors import EngineError, OutOfMemoryError, one_line, out_of_memory
 from ..package.manifest import TensorSpec
 from ..planning.traits import Traits
-from .base import Job, Part, Times
+from .base import Job, Part, PhotoIO, Times
 
 Array = NDArray[Any]
 
@@ -25,6 +25,10 @@ class HostBackend:
     name: str
     traits: Traits
     why = ""
+    converts = False
+
+    def photo_io(self, shape: tuple[int, ...], dtype: np.dtype[Any], image: Array, output: Array) -> PhotoIO:
+        raise NotImplementedError  # the host converts
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         return np.zeros(shape, bfloat16.host_dtype(spec.dtype))

@@ -1,4 +1,5 @@
-"""Just enough of protobuf's wire format to look into an ONNX graph without the onnx library."""
+"""Just enough of protobuf's wire format to look into an ONNX graph, and to write a small one, without the onnx
+library."""
 
 from __future__ import annotations
 
@@ -35,6 +36,27 @@ def fields(content: memoryview) -> Iterator[tuple[int, int | memoryview, int]]:
 def parts(content: memoryview, number: int) -> Iterator[memoryview]:
     """The bytes of every field of this number, such as the messages in it. Writing to them writes to ``content``."""
     return (value for field, value, _ in fields(content) if field == number and isinstance(value, memoryview))
+
+
+def message(*found: tuple[int, int | str | bytes]) -> bytes:
+    """The bytes of a message with these (field number, value): integers from 0 up as varints, the rest as lengths and
+    bytes."""
+    written = bytearray()
+    for field, value in found:
+        if isinstance(value, int):
+            written += _number(field << 3) + _number(value)
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            written += _number(field << 3 | 2) + _number(len(content)) + content
+    return bytes(written)
+
+
+def _number(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
 
 
 def _varint(content: memoryview, place: int) -> tuple[int, int]:

@@ -62,8 +62,13 @@ def to_photos(output: NDArray[np.float32], size: tuple[int, int], dtype: np.dtyp
     """
     height, width = size
     if not np.isfinite(output).all():
-        raise EngineError(
-            f"a result of {width}x{height} pixels holds NaN or infinity (backend {maker.name}); use an fp32 or bf16 "
-            "package."
-        )
+        raise not_finite(width, height, maker)
     return to_pixels(output, height, width, dtype)
+
+
+def not_finite(width: int, height: int, maker: Backend[Any]) -> EngineError:
+    """The error for a result of these pixels that ``maker`` made."""
+    return EngineError(
+        f"a result of {width}x{height} pixels holds NaN or infinity (backend {maker.name}); use an fp32 or bf16 "
+        "package."
+    )

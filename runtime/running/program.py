@@ -13,7 +13,7 @@ from ..backends.base import PLAIN, Backend, Call, Form, Job, Part
 from ..names import LOOP
 from ..package.manifest import Manifest
 from ..sampler import StepTable
-from .laps import Laps
+from .laps import Laps, not_finite
 
 _JOBS_KEPT = 4  # of different steps tables, a shape
 
@@ -121,16 +121,26 @@ class Program:
     """All calls for a batch of padded photos of one size.
 
     dwt -> hfrm0 .. hfrm(K-1) -> denoiser S times -> idwt. Everything but the loop's buffers is written once. The
-    backend gets the whole sequence at once, one a steps table.
+    backend gets the whole sequence at once, one a steps table. photos: the shape (B, H, W, 3) and dtype of photos that
+    the backend converts itself; then they take the images' place in what goes in and comes out.
     """
 
-    def __init__(self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int) -> None:
+    def __init__(
+        self, backend: Backend[Any], manifest: Manifest, batch: int, height: int, width: int,
+        photos: tuple[tuple[int, ...], np.dtype[Any]] | None = None,
+    ) -> None:  # fmt: skip
         self._backend = backend
         buffer = Buffers(backend, manifest, batch, height, width)
         self._loop = Loop(buffer)
         self._stages = Stages(buffer, self._loop.x_cond)
         self._before = [self._stages.before, *self._stages.restore()]
-        self._after = [self._stages.merge(x) for x in self._loop.x]
+        self._after = [[self._stages.merge(x)] for x in self._loop.x]
+        self._io = None
+        if photos is not None:
+            self._io = backend.photo_io(*photos, self._stages.image, self._stages.output)
+            self._before.insert(0, Part("pad", self._io.pad))
+            for parts in self._after:
+                parts.append(Part("crop", self._io.crop))
         self._jobs: OrderedDict[Steps, Job] = OrderedDict()
         self._running: tuple[Job, Laps] | None = None
 
@@ -140,31 +150,39 @@ class Program:
             while len(self._jobs) >= _JOBS_KEPT:
                 self._jobs.popitem(last=False)
             after = self._after[len(steps.rows) % 2]
-            job = self._backend.sequence([*self._before, *self._loop.parts(steps), after])
+            job = self._backend.sequence([*self._before, *self._loop.parts(steps), *after])
         self._jobs[steps] = job
         return job
 
-    def submit(self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> None:
+    def submit(self, image: NDArray[Any], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> None:
         """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T; both may be changed afterwards.
         laps: gets upload, a key a stage (denoiser: all steps) or ``graph`` for all of them, and download.
         May return before the work is done; :meth:`collect` comes next. Raises EngineError."""
         self.settle()
         job = self._job(steps)
         with laps.part("upload"):
-            self._backend.upload(self._stages.image, image)
+            if self._io:
+                self._io.upload(image)
+            else:
+                self._backend.upload(self._stages.image, image)
             self._backend.upload(self._loop.x[0], noise)
         self._running = job, laps
         job.submit()
 
-    def collect(self) -> NDArray[np.float32]:
+    def collect(self) -> NDArray[Any]:
         """The restored image of the last :meth:`submit`, (B, 3, Hp, Wp) float32, valid until the next one. May be
         called from another thread than submit. Raises EngineError."""
         assert self._running is not None, "collect comes after submit"
         (job, laps), self._running = self._running, None
         laps.add(job.wait())
         with laps.part("download"):
-            output: NDArray[np.float32] = self._backend.download(self._stages.output)
-        return output
+            if not self._io:
+                output: NDArray[Any] = self._backend.download(self._stages.output)
+                return output
+            photos, finite = self._io.download()
+        if not finite:
+            raise not_finite(photos.shape[2], photos.shape[1], self._backend)
+        return photos
 
     def settle(self) -> None:
         """Wait for a photo that was submitted and will not be collected. Raises EngineError."""
@@ -172,9 +190,7 @@ class Program:
             (job, _), self._running = self._running, None
             job.wait()
 
-    def run(
-        self, image: NDArray[np.float32], noise: NDArray[np.float32], steps: Steps, laps: Laps
-    ) -> NDArray[np.float32]:
+    def run(self, image: NDArray[Any], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> NDArray[Any]:
         """:meth:`submit`, then :meth:`collect`."""
         self.submit(image, noise, steps, laps)
         return self.collect()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..backends.base import Backend
 from ..errors import EngineError, InputError, OutOfMemoryError
-from ..image import Pixels, to_tensor
+from ..image import Pixels, padded_size, to_tensor
 from ..machine.host import free_memory_bytes, resident_bytes
 from ..package.reading import Package
 from ..planning.decide import Planner
@@ -120,9 +120,12 @@ class Runner:
     def _run(self, plan: Plan, photos: Pixels, x_t: NDArray[np.float32], steps: Steps, laps: Laps) -> Pixels:
         if plan.kind == "whole":
             self._strips = None
+            if self.backend.converts:
+                bright: Pixels = self._program(photos.shape, photos.dtype).run(photos, x_t, steps, laps)
+                return bright
             with laps.part("pad"):
                 image = to_tensor(photos, self.manifest.pad_multiple)
-            output = self._program(len(photos), *image.shape[2:]).run(image, x_t, steps, laps)
+            output = self._program(photos.shape, photos.dtype).run(image, x_t, steps, laps)
             with laps.part("crop"):
                 return to_photos(output, photos.shape[1:3], photos.dtype, self.backend)
         self.programs.clear()  # what they keep was not planned for
@@ -134,12 +137,21 @@ class Runner:
             result[...] = self._strips.run(photo, noise, steps, laps)
         return pixels
 
-    def _program(self, *key: int) -> Program:
+    def make_program(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Program:
+        """For photos of this ``shape`` (B, H, W, 3) and dtype. The caller holds the lock."""
+        height, width = (padded_size(side, self.manifest.pad_multiple) for side in shape[1:3])
+        photos = (shape, dtype) if self.backend.converts else None
+        return Program(self.backend, self.manifest, shape[0], height, width, photos)
+
+    def _program(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Program:
+        multiple = self.manifest.pad_multiple
+        padded = (shape[0], *(padded_size(side, multiple) for side in shape[1:3]))
+        key = (*shape, dtype.itemsize) if self.backend.converts else padded
         program = self.programs.pop(key, None)
         if program is None:
             while len(self.programs) >= (1 if self.has_budget else _SHAPES_KEPT):
                 self.programs.popitem(last=False)
-            program = Program(self.backend, self.manifest, *key)
+            program = self.make_program(shape, dtype)
         self.programs[key] = program
         return program
 

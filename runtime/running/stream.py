@@ -7,12 +7,13 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DiffLLError, InputError, OutOfMemoryError
-from ..image import Pixels, padded_size, to_pixels, to_tensor
+from ..image import Pixels, to_pixels, to_tensor
 from ..machine.host import resident_bytes
 from ..planning.request import Plan, Request
 from .laps import Laps, Outcome, to_photos
@@ -46,7 +47,8 @@ class Stream:
             with suppress(InputError, *_NO_MEMORY):  # one frame may fit where two do not
                 if runner.plan(replace(request, batch=_FRAMES)).kind == "whole":
                     self._plan = plan = runner.plan(request)
-                    self._slots = deque([Slot(runner, plan, x_t, steps) for _ in range(_FRAMES)])
+                    dtype = np.dtype(np.uint8 if request.depth == 1 else np.uint16)
+                    self._slots = deque([Slot(runner, plan, dtype, x_t, steps) for _ in range(_FRAMES)])
 
     def outcomes(self, frames: Iterable[Pixels]) -> Generator[Outcome, None, None]:
         """One a frame, in order. What ``frames`` raises comes out after the outcomes of the frames before."""
@@ -126,18 +128,20 @@ class Stream:
 class Slot:
     """Room for one frame in flight, with buffers of its own."""
 
-    def __init__(self, runner: Runner, plan: Plan, x_t: NDArray[np.float32], steps: Steps) -> None:
-        self._runner, self._plan, self._x_t, self._steps = runner, plan, x_t, steps
-        multiple = runner.manifest.pad_multiple
-        padded = padded_size(plan.height, multiple), padded_size(plan.width, multiple)
-        self.program: Program | None = Program(runner.backend, runner.manifest, 1, *padded)
-        self._image: NDArray[np.float32]
-        self._dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
+    def __init__(
+        self, runner: Runner, plan: Plan, dtype: np.dtype[Any], x_t: NDArray[np.float32], steps: Steps
+    ) -> None:
+        self._runner, self._plan, self._dtype, self._x_t, self._steps = runner, plan, dtype, x_t, steps
+        self.program: Program | None = runner.make_program((1, plan.height, plan.width, 3), dtype)
+        self._image: NDArray[Any]  # or the frame itself, where the engine converts it
         self._laps = Laps()
 
     def prepare(self, frame: Pixels) -> None:
         """The host's work before the engine's. The frame may be changed afterwards."""
-        self._laps, self._dtype = Laps(), frame.dtype
+        self._laps = Laps()
+        if self._runner.backend.converts:
+            self._image = np.array(frame[None])
+            return
         with self._laps.part("pad"):
             self._image = to_tensor(frame[None], self._runner.manifest.pad_multiple)
 
@@ -154,6 +158,8 @@ class Slot:
         with self._runner.collecting:
             self._runner.check_open()
             output = self.program.collect()
+        if self._runner.backend.converts:
+            return Outcome(output, self._laps, self._plan, "")
         with self._laps.part("crop"):
             size = self._plan.height, self._plan.width
             pixels = to_photos(output, size, self._dtype, self._runner.backend)
@@ -166,6 +172,9 @@ class Slot:
 
     def frame(self) -> Pixels:
         """The frame that was prepared, exactly: the caller's array may hold another one by now."""
+        if self._runner.backend.converts:
+            kept: Pixels = self._image[0]
+            return kept
         frame: Pixels = to_pixels(self._image, self._plan.height, self._plan.width, self._dtype)[0]
         return frame
 

@@ -22,7 +22,7 @@ from ...package.edits import with_key_stride, with_uint8_activations, with_whole
 from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
-from ..base import PLAIN, Call, Form, Job, Part
+from ..base import PLAIN, Call, Form, Job, Part, PhotoIO
 from ..host import Array, InOrder, run_failure
 
 try:
@@ -30,6 +30,7 @@ try:
 
     from .capture import CAPTURES, Dimensions, FixedSessions
     from .owner import OwnedJob, Owner
+    from .photo_io import OrtPhotoIO
 except ImportError as error:
     raise unavailable("onnxruntime", "the backend onnxruntime", error) from error
 
@@ -85,6 +86,7 @@ class OnnxRuntimeBackend:
             else Traits(live=live, live_rest=1.1, weights=4.0, live_low_memory=low, key_stride=True)
         )
         self._fixed = FixedSessions() if full[0] in CAPTURES else None
+        self.converts = self._fixed is not None
         self._owner = Owner()
         self._whole_scores: dict[tuple[int, ...], bool] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -148,6 +150,21 @@ class OnnxRuntimeBackend:
                 "its libraries do not load here (CUDA or cuDNN of another version?); install them or ask for CPU."
             )
         return session
+
+    def photo_io(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], image: ort.OrtValue, output: ort.OrtValue
+    ) -> PhotoIO:
+        def open_session(graph: bytes) -> ort.InferenceSession:
+            options = ort.SessionOptions()
+            options.log_severity_level = 3
+            try:
+                return ort.InferenceSession(graph, options, providers=self._providers, enable_fallback=0)
+            except Exception as error:  # onnxruntime's exceptions share no base but Exception
+                reason = f"onnxruntime {ort.__version__} cannot convert photos ({one_line(error)})"
+                raise EngineError(f"{reason}; {_PROVIDER_FAILED}") from error
+
+        multiple = self._package.manifest.pad_multiple
+        return self._owner.run(lambda: OrtPhotoIO(shape, dtype, multiple, image, output, open_session, self._owner))
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> ort.OrtValue:
         dtype = np.dtype(spec.dtype)

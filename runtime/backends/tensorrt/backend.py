@@ -16,7 +16,7 @@ from ... import bfloat16
 from ...package.manifest import TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
-from ..base import PLAIN, Form, Job, Part
+from ..base import PLAIN, Form, Job, Part, PhotoIO
 from . import cuda
 from .engines import Engines
 from .job import Lane, StageCall, TrtJob
@@ -46,6 +46,7 @@ class TensorRTBackend:
     """Work goes to the GPU's streams and runs there in order: main, aside (the HFRMs), one for each way of copying."""
 
     traits = Traits(live=1.0, live_rest=1.0, weights=2.0, device=True)
+    converts = False
 
     def __init__(self, package: Package, library: Library) -> None:
         cuda.require_device()
@@ -57,6 +58,11 @@ class TensorRTBackend:
         self._main, self._aside = Lane(), Lane()
         self._uploads, self._downloads = cuda.Stream(), cuda.Stream()
         self._mapped = _PHOTO if cuda.shares_memory() else ""
+
+    def photo_io(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], image: DeviceTensor, output: DeviceTensor
+    ) -> PhotoIO:
+        raise NotImplementedError  # no engines for it: the host converts
 
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
         dtype = bfloat16.host_dtype(spec.dtype)

@@ -82,7 +82,12 @@ def layer_norms(content):
         grouped = make("grouped", "Reshape", source, "in_groups")
         ones = make("ones", "Expand", "unit", make("rest", "Shape", grouped, start=2, end=3))
         normal = make("normal", "LayerNormalization", grouped, ones, axis=-1, epsilon=attributes["epsilon"])
-        make("shifted", "Add", make("scaled", "Mul", make("back", "Reshape", normal, shape), f"{result}_scale"), f"{result}_bias")
+        make(
+            "shifted",
+            "Add",
+            make("scaled", "Mul", make("back", "Reshape", normal, shape), f"{result}_scale"),
+            f"{result}_bias",
+        )
     return graph.content()
 
 
@@ -114,7 +119,9 @@ def flash(content):
         value = make("value", "Squeeze", weighted.input[1], "one_axis")
         out = f"{last.output[0]}/flash/attention"
         graph.nodes.append(
-            helper.make_node("MultiHeadAttention", [query, key, value], [out], num_heads=1, scale=1.0, domain="com.microsoft")
+            helper.make_node(
+                "MultiHeadAttention", [query, key, value], [out], num_heads=1, scale=1.0, domain="com.microsoft"
+            )
         )
         make("end", "Unsqueeze", make("turned", "Transpose", out, perm=[0, 2, 1]), "one_axis")
     if all(one.domain != "com.microsoft" for one in graph.model.opset_import):
