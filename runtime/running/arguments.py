@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def make_noise(
     if noise is None:
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
             raise InputError(f"seed is {seed!r}; a whole number from 0 up wanted.")
-        field = np.random.default_rng(0 if seed is None else int(seed)).standard_normal(shape, np.float32)
+        field = _field(0 if seed is None else int(seed), shape)
         return np.ascontiguousarray(np.broadcast_to(field, (batch, *shape)))
     if seed is not None:
         raise InputError("both seed and noise were given; give one of them.")
@@ -68,6 +69,14 @@ def make_noise(
     if not np.isfinite(noise).all():
         raise InputError("noise holds NaN or infinity; draw it from a standard normal distribution.")
     return np.ascontiguousarray(np.broadcast_to(noise, (batch, *shape)))
+
+
+@lru_cache(1)
+def _field(seed: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Kept for the next photo of the size: to draw it takes 7 ms for one of 1920x1080, a third of a GPU's two calls."""
+    field = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    field.flags.writeable = False
+    return field
 
 
 def check_plan(plan: Plan, request: Request, backend: Backend[Any]) -> None:
