@@ -11,11 +11,10 @@ from pathlib import Path
 from runtime.errors import BackendUnavailableError, EngineError
 
 from .configs import STANDARD_SIZES
-from .process import ROOT
+from .gpus import prints_true, torch_has_gpu
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
 _PRECISIONS = ("fp32", "fp16", "bf16")
-_TORCH = "import torch; print(torch.cuda.is_available())"
 # A provider that is listed may not load: only a session tells.
 _ONNXRUNTIME = (
     "import onnxruntime; from runtime.doctor.probes import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
@@ -35,7 +34,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
         )
     targets = [target for target, module in _TARGETS.items() if importlib.util.find_spec(module) is not None]
     backends = targets[:1]
-    if _has_cuda(_ONNXRUNTIME):
+    if prints_true(_ONNXRUNTIME):
         backends.append("onnxruntime:CUDA")
     if not backends:
         raise BackendUnavailableError(
@@ -46,7 +45,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
     for path in paths if targets else []:
         build_engines(path, targets[0])
     words = [*map(str, paths), "--backend", *backends, "--size", *STANDARD_SIZES, "-o", str(output)]
-    if _has_cuda(_TORCH):
+    if torch_has_gpu():
         words += ["--baseline", "pytorch"]
     return words
 
@@ -68,9 +67,3 @@ def _command(module: str, *words: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, *words], check=False)
     if done.returncode:
         raise EngineError(f"--suite gpu: `python -m {module} {' '.join(words)}` failed; see above.")
-
-
-def _has_cuda(code: str) -> bool:
-    """Asked in another process: a library that has loaded CUDA would stay in this one."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "True"

@@ -110,7 +110,8 @@ def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monk
     (tmp_path / "build/diffll-fp16").mkdir(parents=True)
     monkeypatch.setattr(gpu, "current_gpu", lambda: gpu.Gpu("Some GPU", "9.0", False, "13.0"))
     monkeypatch.setattr(suites, "_TARGETS", {"tensorrt": "json"})
-    monkeypatch.setattr(suites, "_has_cuda", lambda code: "onnxruntime" in code)
+    monkeypatch.setattr(suites, "prints_true", lambda code: "onnxruntime" in code)
+    monkeypatch.setattr(suites, "torch_has_gpu", lambda: False)
     monkeypatch.setattr(suites, "_command", lambda *words: built.append(words))
     args = parse_args(suites.gpu_arguments([], Path("r.jsonl")))
     assert [words[0] for words in built] == ["export.build"] * 2 + ["export.engine"] * 3
