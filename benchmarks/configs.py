@@ -64,7 +64,7 @@ class Config:
     def on_device(self) -> bool:
         """Whether it computes in a GPU's memory."""
         if self.job.kind != "package":
-            return False
+            return self.job.kind == "pytorch" and torch_has_gpu()
         return self.job.backend.startswith("tensorrt") or (self.job.provider or "CPU").upper()[:3] not in ("CPU", "")
 
     @property
