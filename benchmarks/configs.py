@@ -20,14 +20,16 @@ from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.sampler import check_steps
 
+from .gpus import torch_has_gpu
 from .job import Job
 
 Size = tuple[int, int]  # width, height
 
 STANDARD_SIZES = ("600x400", "1280x720", "1920x1080", "2560x1440", "3840x2160")
 QUICK_SIZES = ("320x240", "600x400")
+TF32 = "eager tf32"  # eager mode in float32, whose products a GPU forms of 10-bit mantissas
 VARIANTS = {
-    "pytorch": ("eager fp32", "eager bf16", "eager fp16", "compile fp32"),
+    "pytorch": ("eager fp32", TF32, "eager bf16", "eager fp16", "compile fp32"),
     "naive-onnx": ("stages", "unrolled"),
 }
 
@@ -54,14 +56,15 @@ class Config:
     def precision(self) -> str:
         if self.job.kind == "package":
             return self.package.manifest.precision
-        words = self.job.variant.split()
-        return words[1] if self.job.kind == "pytorch" else "fp32"
+        if self.job.kind != "pytorch" or self.job.variant == TF32:  # its weights and tensors are float32
+            return "fp32"
+        return self.job.variant.split()[1]
 
     @property
     def on_device(self) -> bool:
         """Whether it computes in a GPU's memory."""
         if self.job.kind != "package":
-            return False
+            return self.job.kind == "pytorch" and torch_has_gpu()
         return self.job.backend.startswith("tensorrt") or (self.job.provider or "CPU").upper()[:3] not in ("CPU", "")
 
     @property
@@ -147,7 +150,7 @@ def baseline_configs(
     quick: bool,
 ) -> Iterator[Config]:
     """The baselines of every checkpoint that the packages were built from, in the published sampler. quick: without
-    ``torch.compile``, which takes minutes. Raises InputError or BackendUnavailableError."""
+    ``torch.compile``, which takes minutes. TF32 is a GPU's. Raises InputError or BackendUnavailableError."""
     if not baselines:
         return
     if sampler != "ddim":
@@ -166,6 +169,8 @@ def baseline_configs(
                         if quick and variant.startswith("compile"):
                             continue
                         if variant.endswith("fp16") and not computes_fp16():
+                            continue
+                        if variant == TF32 and not torch_has_gpu():
                             continue
                         job = Job(
                             baseline, str(package.path.absolute()), count, sampler, checkpoint=path, variant=variant

@@ -6,7 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -171,24 +171,6 @@ class Bench:
         if pairs:
             with self.progress.task(f"scoring {len(pairs)} photos: {one.config.label}"):
                 one.scores = worker.ask("score", pairs=pairs)["scores"]
-
-
-def groups(configs: Sequence[tuple[Config, int]], free: int | None) -> Iterator[list[Config]]:
-    """Configurations that are alive together: of one size, and as many as fit into memory side by side.
-
-    configs: each with the bytes that it needs, those of one size one after the other. free: bytes; None: not known.
-    """
-    group: list[Config] = []
-    used = 0
-    for config, needed in configs:
-        full = free is not None and used + needed > free
-        if group and (config.size != group[0].size or full):
-            yield group
-            group, used = [], 0
-        group.append(config)
-        used += needed
-    if group:
-        yield group
 
 
 def step_medians(steps: Sequence[Sequence[float]]) -> list[float]:

@@ -13,18 +13,21 @@ from runtime.machine.cores import usable_cores
 from runtime.names import LOOP
 from runtime.running.laps import Laps
 
+from .configs import TF32
 from .job import Job, Photo, noise
 
 
 class PyTorchRunner:
-    """Eager mode in float32, eager mode under autocast, or with the UNet compiled by ``torch.compile`` (the first
-    photo compiles). On the GPU where this build of torch sees one, else on the CPU."""
+    """Eager mode in float32, with a GPU's TF32 or without it, eager mode under autocast, or with the UNet compiled by
+    ``torch.compile`` (the first photo compiles). On the GPU where this build of torch sees one, else on the CPU."""
 
     why = plan = ""
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(usable_cores())
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        # PyTorch's own choice is TF32 for convolutions and float32 for products: neither of the two that are compared.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = job.variant == TF32
         self._model = load_checkpoint(job.checkpoint).model().to(self._device)
         mode, _, precision = job.variant.partition(" ")
         if mode == "compile":

@@ -13,18 +13,16 @@ from typing import Any
 import runtime.errors
 from runtime.cli.progress import Progress
 from runtime.errors import DiffLLError
-from runtime.machine.host import free_memory_bytes
 
 from . import describe
 from .configs import Config, Size
 from .machine import fingerprint, moment
-from .measure import Bench, Measurement, groups
+from .measure import Bench, Measurement
 from .needs import baseline_bytes
 from .photos import Photos
 from .process import WorkerError
 from .records import Record, ResultsFile, check_same
-
-_MARGIN = 512 << 20  # of the free memory, left to the machine
+from .room import Room, groups
 
 
 @dataclass
@@ -55,7 +53,8 @@ class Matrix:
 
 
 def run(output: Path, configs: Sequence[Config], photos: Photos, rounds: int, limit_s: float | None = None) -> int:
-    """Measure what ``output`` does not hold yet; begin no group of configurations after ``limit_s`` seconds.
+    """Measure what ``output`` does not hold yet; begin no group of configurations that would, by the slowest group
+    so far, end after ``limit_s`` seconds.
 
     Raises DiffLLError for what the command got wrong, before anything is timed.
     """
@@ -113,26 +112,31 @@ def check_opens(bench: Bench, matrix: Matrix, results: ResultsFile, pending: Seq
 def measure_all(
     bench: Bench, matrix: Matrix, results: ResultsFile, pending: Sequence[Config], until: float | None
 ) -> None:
-    """Size by size, in groups that fit into memory; what would not fit alone is recorded as such."""
-    free = free_memory_bytes()
-    free = None if free is None else free - _MARGIN
+    """Size by size, in groups that fit into memory; what would not fit alone is recorded as such.
+
+    The same steps stand together: where a size makes two groups, what a ratio is formed of is in one.
+    """
+    room = Room.now()
+    steps = list(dict.fromkeys(config.job.steps for config in matrix.configs))
     sizes = list(dict.fromkeys(config.size for config in matrix.configs))
     fitting: list[tuple[Config, int]] = []
-    for config in sorted(pending, key=lambda config: sizes.index(config.size)):
-        needed = matrix.needs[matrix.key(config)]
-        if config.on_device:  # an engine fuses what it can: whether it fits is for the GPU to say
-            fitting.append((config, 0))
-        elif free is None or needed <= free:
+    for config in sorted(pending, key=lambda config: (sizes.index(config.size), steps.index(config.job.steps))):
+        needed, free = matrix.needs[matrix.key(config)], room.of(config)
+        if free is None or room.fits(config, needed):
             fitting.append((config, needed))
         else:
-            bench.progress.note(f"does not fit: {config.label}: {needed >> 20:,} MiB, free are {free >> 20:,} MiB")
+            where = "free on the GPU" if config.on_device else "free"
+            bench.progress.note(f"does not fit: {config.label}: {needed >> 20:,} MiB, {where} are {free >> 20:,} MiB")
             results.append(describe.unfit(matrix.head(config), needed, free))
-    for group in groups(fitting, free):
-        if until is not None and time.monotonic() > until:
+    slowest = 0.0  # seconds a configuration, of the groups so far
+    for group in groups(fitting, room):
+        started = time.monotonic()
+        if until is not None and started + slowest * len(group) > until:
             left = ", ".join(f"{width}x{height}" for width, height in sizes[sizes.index(group[0].size) :])
             bench.progress.note(f"the time is over: {left} not measured; run again, it resumes")
             break
         measure_group(bench, matrix, results, group)
+        slowest = max(slowest, (time.monotonic() - started) / len(group))
 
 
 def measure_group(bench: Bench, matrix: Matrix, results: ResultsFile, group: Sequence[Config]) -> None:

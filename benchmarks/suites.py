@@ -1,4 +1,8 @@
-"""``--suite gpu``: build what is missing for this machine's GPU, then say what to measure."""
+"""``--suite gpu``: build what is missing for this machine's GPU, then say what to measure.
+
+The suite is bounded by count: of each size 4 configurations of packages a backend and 6 of PyTorch, and one of
+torch.compile in all, 31 with one backend. Opening each takes seconds and takes most of the time.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,15 @@ from pathlib import Path
 
 from runtime.errors import BackendUnavailableError, EngineError
 
-from .configs import STANDARD_SIZES
-from .process import ROOT
+from .configs import TF32, Config
+from .gpus import prints_true, torch_has_gpu
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
-_PRECISIONS = ("fp32", "fp16", "bf16")
-_TORCH = "import torch; print(torch.cuda.is_available())"
+_PRECISIONS = ("fp32", "fp16")
+_SIZES = ("600x400", "1920x1080", "3840x2160")
+_STEPS = ("10", "2")
+_ROUNDS = "5"
+_COMPILED = (600, 400)
 # A provider that is listed may not load: only a session tells.
 _ONNXRUNTIME = (
     "import onnxruntime; from runtime.doctor.probes import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
@@ -35,7 +42,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
         )
     targets = [target for target, module in _TARGETS.items() if importlib.util.find_spec(module) is not None]
     backends = targets[:1]
-    if _has_cuda(_ONNXRUNTIME):
+    if prints_true(_ONNXRUNTIME):
         backends.append("onnxruntime:CUDA")
     if not backends:
         raise BackendUnavailableError(
@@ -45,10 +52,20 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
     paths = list(packages) or [build_package(precision) for precision in _PRECISIONS]
     for path in paths if targets else []:
         build_engines(path, targets[0])
-    words = [*map(str, paths), "--backend", *backends, "--size", *STANDARD_SIZES, "-o", str(output)]
-    if _has_cuda(_TORCH):
+    words = [*map(str, paths), "--backend", *backends, "--size", *_SIZES, "--steps", *_STEPS, "--rounds", _ROUNDS]
+    words += ["-o", str(output)]
+    if torch_has_gpu():
         words += ["--baseline", "pytorch"]
     return words
+
+
+def takes(config: Config) -> bool:
+    """Whether the suite measures this one: ``torch.compile`` compiles for minutes, at every size anew, and of fewer
+    steps PyTorch's float32 and TF32 are enough to compare with."""
+    if config.job.kind != "pytorch" or config.job.variant in ("eager fp32", TF32):
+        return True
+    most = config.job.steps == int(_STEPS[0])
+    return most and (config.size == _COMPILED or not config.job.variant.startswith("compile"))
 
 
 def build_package(precision: str) -> Path:
@@ -60,17 +77,11 @@ def build_package(precision: str) -> Path:
 
 
 def build_engines(package: Path, target: str) -> None:
-    """Engines for every photo up to the largest standard size; what is there already is kept."""
-    _command("export.engine", str(package), "--target", target, "--size", "1920x1080", "--max-size", STANDARD_SIZES[-1])
+    """Engines for every photo up to the largest size; what is there already is kept."""
+    _command("export.engine", str(package), "--target", target, "--size", "1920x1080", "--max-size", _SIZES[-1])
 
 
 def _command(module: str, *words: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, *words], check=False)
     if done.returncode:
         raise EngineError(f"--suite gpu: `python -m {module} {' '.join(words)}` failed; see above.")
-
-
-def _has_cuda(code: str) -> bool:
-    """Asked in another process: a library that has loaded CUDA would stay in this one."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "True"

@@ -32,12 +32,31 @@ def worst(picture: np.ndarray, expected: np.ndarray) -> int:
     return int(np.abs(picture.astype(int) - expected).max())
 
 
-@pytest.mark.parametrize(("variant", "allowed"), [("eager fp32", 1), ("eager bf16", 16), ("eager fp16", 4)])
+@pytest.mark.parametrize(
+    ("variant", "allowed"), [("eager fp32", 1), ("eager tf32", 1), ("eager bf16", 16), ("eager fp16", 4)]
+)
 def test_pytorch_makes_the_same_picture(tiny_package, make_checkpoint, expected, variant, allowed):
     job = Job("pytorch", str(tiny_package), 2, "ddim", checkpoint=str(make_checkpoint()), variant=variant)
     runner = open_runner(job)
     assert worst(runner.run(synthetic(WIDTH, HEIGHT)), expected) <= allowed
     assert list(runner.stages) == ["pad", "upload", "dwt", "hfrm0", "hfrm1", "denoiser", "idwt", "download", "crop"]
+
+
+@pytest.mark.parametrize("variant", ["eager fp32", "eager tf32", "eager bf16", "compile fp32"])
+def test_tf32_is_on_for_its_own_variant_alone(tiny_package, make_checkpoint, variant):
+    """For convolutions and matrix products alike, whatever PyTorch's default is."""
+    import torch
+
+    places = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = variant != "eager tf32"
+        open_runner(Job("pytorch", str(tiny_package), 2, "ddim", checkpoint=str(make_checkpoint()), variant=variant))
+        assert [place.allow_tf32 for place in places] == [variant == "eager tf32"] * 2
+    finally:
+        for place, own in zip(places, before, strict=True):
+            place.allow_tf32 = own
 
 
 def test_the_compiled_variant_compiles_the_unet(tiny_package, make_checkpoint, monkeypatch):

@@ -115,6 +115,7 @@ def test_what_a_photo_needs_is_what_the_runtime_plans(tiny_package, make_checkpo
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
     monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512_fp16"]})
     monkeypatch.setattr(configs, "current_gpu", lambda: None)
+    monkeypatch.setattr(configs, "torch_has_gpu", lambda: False)
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
         find_checkpoints(packages, [])
@@ -133,6 +134,12 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
     without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
+    monkeypatch.setattr(configs, "torch_has_gpu", lambda: True)
+    on_gpu = list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True))
+    assert [config.job.variant for config in on_gpu] == ["eager fp32", "eager tf32", "eager bf16"]
+    assert [config.precision for config in on_gpu] == ["fp32", "fp32", "bf16"]
+    assert len({str(config.subject) for config in on_gpu}) == 3
+    assert on_gpu[1].label == "pytorch eager tf32, 10 steps, 8x8"
     with pytest.raises(InputError, match="--baseline runs the published sampler"):
         list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "dpmpp-2m", [own], quick=False))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peak, suites
+from benchmarks import configs, peak, suites
 from benchmarks.device_memory import DeviceMemory
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
 from runtime.errors import BackendUnavailableError, EngineError
@@ -110,17 +110,37 @@ def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monk
     (tmp_path / "build/diffll-fp16").mkdir(parents=True)
     monkeypatch.setattr(gpu, "current_gpu", lambda: gpu.Gpu("Some GPU", "9.0", False, "13.0"))
     monkeypatch.setattr(suites, "_TARGETS", {"tensorrt": "json"})
-    monkeypatch.setattr(suites, "_has_cuda", lambda code: "onnxruntime" in code)
+    monkeypatch.setattr(suites, "prints_true", lambda code: "onnxruntime" in code)
+    monkeypatch.setattr(suites, "torch_has_gpu", lambda: False)
     monkeypatch.setattr(suites, "_command", lambda *words: built.append(words))
     args = parse_args(suites.gpu_arguments([], Path("r.jsonl")))
-    assert [words[0] for words in built] == ["export.build"] * 2 + ["export.engine"] * 3
+    assert [words[0] for words in built] == ["export.build"] + ["export.engine"] * 2
     assert built[0][1:] == ("--precision", "fp32", "-o", "build/diffll-fp32")
-    assert built[2] == ("export.engine", "build/diffll-fp32", "--target", "tensorrt", "--size", "1920x1080",
+    assert built[1] == ("export.engine", "build/diffll-fp32", "--target", "tensorrt", "--size", "1920x1080",
                         "--max-size", "3840x2160")  # fmt: skip
-    assert [path.name for path in args.packages] == ["diffll-fp32", "diffll-fp16", "diffll-bf16"]
+    assert [path.name for path in args.packages] == ["diffll-fp32", "diffll-fp16"]
     assert args.backend == ["tensorrt", "onnxruntime:CUDA"]
-    assert len(args.size) == 5
+    assert args.size == ["600x400", "1920x1080", "3840x2160"]
+    assert args.steps == [10, 2]
     assert args.baseline == []
+
+
+def test_the_gpu_suite_measures_few_enough(tiny_package, make_checkpoint, monkeypatch):
+    """The count that its 8 minutes are for: see suites.py."""
+    monkeypatch.setattr(configs, "torch_has_gpu", lambda: True)
+    monkeypatch.setattr(configs, "computes_fp16", lambda: True)
+    packages = configs.open_packages([tiny_package])
+    sizes = [(600, 400), (1920, 1080), (3840, 2160)]
+    baselines = list(
+        configs.baseline_configs(["pytorch"], packages, sizes, [10, 2], "ddim", [make_checkpoint()], quick=False)
+    )
+    kept = [config for config in baselines if suites.takes(config)]
+    compiled = [config for config in kept if config.job.variant == "compile fp32"]
+    assert [(config.size, config.job.steps) for config in compiled] == [((600, 400), 10)]
+    assert len(kept) == 3 * (2 * 2 + 2) + 1
+    assert {config.job.variant for config in kept if config.job.steps == 2} == {"eager fp32", "eager tf32"}
+    own = configs.package_configs(packages, sizes, ["onnxruntime:CUDA"], [10, 2], "ddim")
+    assert all(suites.takes(config) for config in own)
 
 
 def test_the_gpu_suite_stops_at_a_build_that_fails():

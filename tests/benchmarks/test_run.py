@@ -14,11 +14,15 @@ import pytest
 from PIL import Image
 from relabelled import relabelled
 
+from benchmarks import configs as configs_module
+from benchmarks import room as room_module
 from benchmarks import run as run_module
 from benchmarks.cli import main
-from benchmarks.configs import open_packages, package_configs
-from benchmarks.measure import Bench, groups
+from benchmarks.configs import baseline_configs, open_packages, package_configs
+from benchmarks.measure import Bench
+from benchmarks.photos import Photos
 from benchmarks.records import read_records
+from benchmarks.room import Room, groups
 from runtime.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -194,7 +198,7 @@ def test_photos_with_references_are_scored_at_their_own_size(tiny_package, tmp_p
 
 
 def test_what_would_not_fit_is_recorded_with_what_it_needs(tiny_package, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(run_module, "free_memory_bytes", lambda: 900 << 20)
+    monkeypatch.setattr(room_module, "free_memory_bytes", lambda: 900 << 20)
     output = tmp_path / "r.jsonl"
     said = command(tiny_package, "--size", "32x24", "1600x1200", "--steps", "1", "--rounds", "1", "-o", output)
     measured, unfit = sorted(read_records(output), key=lambda one: "fits" in one)
@@ -210,12 +214,64 @@ def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
     small, large = list(package_configs(open_packages([tiny_package]), [(8, 8), (16, 8)], ["onnxruntime"], [1], "ddim"))
 
     def sizes(given: list[Any], free: int | None) -> list[int]:
-        return [len(group) for group in groups(given, free)]
+        return [len(group) for group in groups(given, Room(free, 0))]
 
     assert sizes([(small, 5), (small, 5), (small, 5), (large, 5)], 10) == [2, 1, 1]
     assert sizes([(small, 5), (small, 5), (large, 50)], None) == [2, 1]
     assert sizes([(small, 20), (small, 1)], 10) == [1, 1]
     assert sizes([], 10) == []
+
+
+def test_what_computes_on_a_gpu_is_counted_against_the_gpus_memory(tiny_package, make_checkpoint, monkeypatch):
+    packages, mib = open_packages([tiny_package]), 1 << 20
+    cpu, cuda = package_configs(packages, [(8, 8)], ["onnxruntime", "onnxruntime:CUDA"], [1], "ddim")
+    eager = next(baseline_configs(["pytorch"], packages, [(8, 8)], [1], "ddim", [make_checkpoint()], quick=True))
+    assert not eager.on_device
+    monkeypatch.setattr(configs_module, "torch_has_gpu", lambda: True)
+    assert eager.on_device
+    context = room_module._CONTEXT // mib
+
+    def sizes(given: list[Any], host: int, device: int | None) -> list[int]:
+        room = Room(host * mib, None if device is None else device * mib)
+        return [len(group) for group in groups([(one, needed * mib) for one, needed in given], room)]
+
+    assert sizes([(cpu, 9), (eager, 900), (eager, 900)], 10, 2000) == [3]  # the host's memory is another
+    assert sizes([(cpu, 9), (eager, 900), (eager, 900)], 10, 1000) == [2, 1]
+    assert sizes([(eager, 900), (cpu, 9), (cpu, 9)], 10, 1000) == [2, 1]
+    assert sizes([(cuda, 9), (cuda, 9)], 1, 2 * context) == [1, 1]  # with a context each
+    assert sizes([(cuda, 9), (cuda, 9)], 1, 2 * context + 50) == [2]
+    assert sizes([(cuda, 900)] * 3, 1, None) == [3]
+    assert not Room(10_000 * mib, context * mib).fits(cuda, 1)
+    assert Room(0, (context + 1) * mib).fits(cuda, 1)
+    assert Room(10_000 * mib, 10 * mib).fits(cpu, 900 * mib)
+
+
+def test_the_room_is_the_hosts_and_the_gpus(monkeypatch):
+    monkeypatch.setattr(room_module, "free_memory_bytes", lambda: 4 << 30)
+    fake = type("Fake", (), {"here": True, "free": lambda self: 100 << 30})
+    monkeypatch.setattr(room_module, "DeviceMemory", fake)
+    margin = 512 << 20
+    assert Room.now() == Room((4 << 30) - margin, (100 << 30) - margin)
+    fake.here = False
+    assert Room.now().device is None
+
+
+def test_a_group_that_would_end_after_the_limit_is_left_for_the_next_call(tiny_package, tmp_path, monkeypatch, capsys):
+    """By what a configuration took at most so far: the clock of this test goes on by 100 s a group."""
+    configs = list(
+        package_configs(open_packages([tiny_package]), [(8, 8), (16, 8), (32, 8)], ["onnxruntime"], [1], "ddim")
+    )
+    clock, measured = [0.0], []
+
+    def measure(bench: Any, matrix: Any, results: Any, group: Any) -> None:
+        measured.append(group[0].size)
+        clock[0] += 100
+
+    monkeypatch.setattr(run_module, "measure_group", measure)
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: clock[0])
+    run_module.run(tmp_path / "r.jsonl", configs, Photos.find(None, None), 1, limit_s=290)
+    assert measured == [(8, 8), (16, 8)]
+    assert "the time is over: 32x8 not measured; run again, it resumes" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_ends_at_once_and_takes_its_workers_along(tiny_package, tmp_path):

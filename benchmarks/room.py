@@ -1,0 +1,75 @@
+"""How much memory is free where configurations compute, and which of them may be alive side by side in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runtime.machine.host import free_memory_bytes
+from runtime.names import LOOP
+
+from .configs import Config
+from .device_memory import DeviceMemory
+
+_MARGIN = 512 << 20  # of the free memory, left to the machine and to the GPU's other users
+_CONTEXT = 600 << 20  # what a process takes of a GPU before any weight: CUDA's context and the libraries' kernels
+
+
+@dataclass(frozen=True)
+class Room:
+    """Free bytes less a margin; None where they are not known."""
+
+    host: int | None
+    device: int | None
+    """Of the first GPU."""
+
+    @classmethod
+    def now(cls) -> Room:
+        host, gpu = free_memory_bytes(), DeviceMemory()
+        device = gpu.free() if gpu.here else None
+        return cls(*(None if free is None else max(0, free - _MARGIN) for free in (host, device)))
+
+    def of(self, config: Config) -> int | None:
+        """Where the configuration computes."""
+        return self.device if config.on_device else self.host
+
+    def fits(self, config: Config, needed: int) -> bool:
+        """Whether the configuration alone has room. needed: bytes, predicted."""
+        free = self.of(config)
+        return free is None or needed + _context(config) <= free
+
+
+def groups(configs: Sequence[tuple[Config, int]], room: Room) -> Iterator[list[Config]]:
+    """Configurations that are alive together: of one size, and as many as fit side by side into the host's memory and
+    into the GPU's.
+
+    configs: each with the bytes that it needs, those of one size one after the other.
+    """
+    group: list[Config] = []
+    used: Counter[bool] = Counter()  # bytes, on the GPU and off it
+    for config, needed in configs:
+        free, taken = room.of(config), _taken(config, needed)
+        full = free is not None and used[config.on_device] + taken > free
+        if group and (config.size != group[0].size or full):
+            yield group
+            group = []
+            used.clear()
+        group.append(config)
+        used[config.on_device] += taken
+    if group:
+        yield group
+
+
+def _taken(config: Config, needed: int) -> int:
+    """Of a GPU an engine takes more than it needs: all scores of an attention at once, where they fit."""
+    taken = needed + _context(config)
+    if config.on_device and config.job.kind == "package":
+        width, height = config.padded
+        taken += config.package.manifest.cost[LOOP].plain_live_bytes.at(height, width)
+    return taken
+
+
+def _context(config: Config) -> int:
+    """What the prediction leaves out: a baseline's has it among its libraries."""
+    return _CONTEXT if config.on_device and config.job.kind == "package" else 0
