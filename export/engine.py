@@ -43,12 +43,12 @@ T = TypeVar("T")
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked: one that the target has not is an error, not ignored. (``--size`` and ``--max-size`` say
-    nothing to ncnn, whose engines take every size.)"""
+    nothing to ncnn and cuda, whose engines take every size.)"""
     what = "Build the engines of a package for this machine; what is built already is kept."
     parser = Parser(prog="python -m export.engine", description=what)
     add = parser.add_argument
     add("package", type=Path, metavar="PACKAGE")
-    add("--target", choices=TARGETS, required=True)
+    add("--target", choices=TARGETS, required=True, help="what will run them; cuda: onnxruntime with --provider CUDA")
     size = "engines of this photo size alone; of several: for all between, tuned for the first (openvino: for each)"
     add("--size", action="append", default=[], metavar="WxH", help=size)
     add("--max-size", metavar="WxH", help="serve every photo up to this (default, without --size: 1920x1080)")
@@ -148,6 +148,10 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
         from .builders.openvino import OpenVinoBuilder
 
         return OpenVinoBuilder(precision)
+    if args.target == "cuda":
+        from .builders.cuda import CudaBuilder
+
+        return CudaBuilder(precision)
     from .builders.ncnn import NcnnBuilder
 
     return NcnnBuilder()

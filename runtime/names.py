@@ -23,9 +23,11 @@ BackendName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-r
 BACKENDS: tuple[str, ...] = get_args(BackendName)
 CANDIDATES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "openvino", "ncnn")
 """What ``auto`` chooses from."""
-Target = Literal["tensorrt", "tensorrt-rtx", "ncnn", "openvino"]
+Target = Literal["tensorrt", "tensorrt-rtx", "ncnn", "openvino", "cuda"]
 TARGETS: tuple[str, ...] = get_args(Target)
-"""Backends that run engines built by ``export.engine``."""
+"""What ``export.engine`` builds for: backends, and ``cuda``, the backend onnxruntime's provider."""
+CUDA_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+"""Of the packages that ``cuda`` takes."""
 
 LOOP = "denoiser"
 """The stage that the sampling loop runs at every step."""

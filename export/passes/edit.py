@@ -26,7 +26,8 @@ class Rewriting:
         self.nodes.append(helper.make_node(operator, read, [made], **attributes))
 
     def content(self) -> bytes:
-        """The new graph, checked by onnx, without the constants that nothing reads."""
+        """The new graph, checked by onnx, without the constants that nothing reads. (Operators of other domains than
+        ONNX's own are left unchecked.)"""
         graph, added = self.model.graph, self.added
         set_nodes(graph, self.nodes)
         del graph.value_info[:]  # names tensors that are gone

@@ -1,4 +1,5 @@
-"""Graphs for TensorRT before 10.9, whose parser does not read opset 21's GroupNormalization (JetPack 6 has 10.3)."""
+"""GroupNormalization as InstanceNormalization: for TensorRT before 10.9, whose parser does not read that of opset 21
+(JetPack 6 has 10.3), and for onnxruntime's CUDA provider, which is faster with it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ def rewrite_group_norm(content: bytes) -> bytes:
     """Every GroupNormalization as Reshape, InstanceNormalization, Reshape, Mul, Add; scale and bias a channel.
 
     The result computes the same in the same dtypes: InstanceNormalization over (B, groups, rest) is the
-    normalisation of a group, what follows is the scale and shift of its channels.
+    normalisation of a group, what follows is the scale and shift of its channels. Where a group has one channel,
+    InstanceNormalization over (B, C, H, W) is all of that.
     """
     graph = Rewriting(content)
     for node in graph.model.graph.node:
@@ -23,6 +25,9 @@ def rewrite_group_norm(content: bytes) -> bytes:
         source, result, attributes = node.input[0], node.output[0], attributes_of(node)
         scale, bias = (graph.constants[name].reshape(1, -1, 1, 1) for name in node.input[1:])
         groups = attributes["num_groups"]
+        if groups == scale.size:
+            graph.add("InstanceNormalization", node.input, result, epsilon=attributes["epsilon"])
+            continue
 
         def constant(part: str, array: np.ndarray, result: str = result) -> str:
             graph.added[f"{result}_{part}"] = array

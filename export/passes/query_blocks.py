@@ -62,7 +62,7 @@ def query_blocks(content: bytes) -> bytes:
     old = graph.model.graph
     maker = {name: node for node in old.node for name in node.output}
     (elem_type,) = (value.type.tensor_type.elem_type for value in old.input if value.name == "x_cond")  # the network's
-    found = {node.output[0]: chain for node in old.node if (chain := _attention(node, maker))}
+    found = {node.output[0]: chain for node in old.node if (chain := attention_chain(node, maker))}
     inner = {one.output[0] for chain in found.values() for one in chain[:-1]}
     for node in old.node:
         if node.output[0] in found:
@@ -102,7 +102,7 @@ def _branch(node: onnx.NodeProto, name: str) -> list[onnx.NodeProto]:
     return next(list(attribute.g.node) for attribute in node.attribute if attribute.name == name)
 
 
-def _attention(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+def attention_chain(last: onnx.NodeProto, maker: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
     """MatMul, Softmax, MatMul and the Transpose ``last``, or nothing."""
     chain = [last]
     for _ in range(3):

@@ -54,7 +54,7 @@ def examine(package: Package | None) -> dict[str, Any]:
     if not runs:
         checks.append(Check("backends", "none", "problem", "no backend runs here", "pip install onnxruntime"))
     if package is not None:
-        checks += check_engines(package, gpu, {check.name: check.version for check in backends})
+        checks += check_engines(package, gpu, {check.name.split()[0]: check.version for check in backends})
     problems = sum(check.verdict == "problem" for check in checks)
     found = "no problem" if not problems else f"{problems} problem{'s' if problems > 1 else ''}, each with a -> line"
     return {

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..engines.cache import Engine, EngineCache, build_command
 from ..engines.fit import Machine, misfit, photo_sizes
-from ..engines.libraries import install_line, installed, is_server_build
+from ..engines.libraries import install_line, installed, is_server_build, library_of
 from ..machine.gpu import Gpu, is_jetson
 from ..machine.host import ONNXRUNTIME_WHEELS, nvidia_devices
 from ..names import BACKENDS
@@ -178,6 +178,7 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
     compiled_for = run_probe("openvino_environment", package.manifest.precision) if tried else {}
     if "error" in compiled_for:
         versions, compiled_for = {**versions, "openvino": ""}, {}
+    versions = {target: version for target in targets if (version := versions.get(library_of(target))) is not None}
     machines = {target: Machine(versions, gpu, compiled_for if target == "openvino" else {}) for target in targets}
     reasons = {engine.path: misfit(engine, package, machines[str(engine.key.get("target"))]) for engine in engines}
     served = {_place(engine) for engine in engines if not reasons[engine.path]}
@@ -192,7 +193,7 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
             fix = shlex.join(["rm", "-r", str(engine.path)])
             yield Check("engines", name, "absent", f"left over, another one fits ({reason})", fix)
         else:
-            fix = install_line(target) if versions.get(target) == "" else _rebuild_line(engine, package)
+            fix = install_line(library_of(target)) if versions.get(target) == "" else _rebuild_line(engine, package)
             yield Check("engines", name, "problem", f"stale: {reason}", fix)
     for path in folders:
         if path not in reasons:

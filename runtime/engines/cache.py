@@ -20,9 +20,10 @@ from ..machine.files import only_ours, write_folder
 
 FOLDER = "engines"
 _ENTRY = "engine.json"
-# The files of an engine: TensorRT's and TensorRT-RTX's, OpenVINO's, and ncnn's three.
+# The files of an engine: TensorRT's and TensorRT-RTX's, OpenVINO's, onnxruntime's, and ncnn's three.
 PLAN = "engine.plan"
 BLOB = "engine.blob"
+GRAPH = "engine.onnx"
 PARAM, WEIGHTS, SHIFTS = "engine.param", "engine.bin", "shifts.npy"
 
 

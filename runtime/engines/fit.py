@@ -13,11 +13,12 @@ from ..machine.gpu import Gpu
 from ..package.manifest import Stage
 from ..package.reading import Package
 from .cache import Engine, EngineCache, build_command
-from .libraries import module_name
+from .libraries import library_of, module_name
 
-REWRITE_VERSION = {"openvino": 2, "ncnn": 1}
+REWRITE_VERSION = {"openvino": 2, "ncnn": 1, "cuda": 1}
 """Target -> version of how a package's graph is rewritten before it is compiled (``backends/openvino/graph.py``,
-``export/builders/ncnn.py``). It is part of an engine's key: raise it whenever a rewrite changes."""
+``export/builders/ncnn.py``, ``export/passes/cuda_forms.py``). It is part of an engine's key: raise it
+whenever a rewrite changes."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Machine:
 def environment(target: str, version: str) -> dict[str, Any]:
     """The part of an engine's key that every target has. version: of the target's library."""
     system = f"{platform.system()} {platform.machine()}".lower()
-    return {"library": f"{module_name(target)} {version}", "platform": system}
+    return {"library": f"{module_name(library_of(target))} {version}", "platform": system}
 
 
 def misfit(engine: Engine, package: Package, machine: Machine) -> str:
@@ -77,7 +78,7 @@ def misfit(engine: Engine, package: Package, machine: Machine) -> str:
         return "another version of this project compiled it"
     version = machine.versions.get(target, "")
     if not version:
-        return f"built with {built.get('library')}, and {target} does not load here"
+        return f"built with {built.get('library')}, and {library_of(target)} does not load here"
     here = environment(target, version) | dict(machine.environment)
     if built.get("library") != here["library"]:
         return f"built with {built.get('library')}, installed is {version}"

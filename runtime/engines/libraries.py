@@ -10,6 +10,13 @@ from types import ModuleType
 from ..errors import BackendUnavailableError, one_line
 from ..machine import gpu
 
+_LIBRARIES = {"cuda": "onnxruntime"}
+
+
+def library_of(target: str) -> str:
+    """What runs the engines of a target: the library of its name, but for ``cuda``."""
+    return _LIBRARIES.get(target, target)
+
 
 def module_name(library: str) -> str:
     """What is imported: ``tensorrt_rtx`` for ``tensorrt-rtx``."""

@@ -20,6 +20,8 @@ from ..base import Form
 CAPTURES = {"CUDAExecutionProvider": {"enable_cuda_graph": "1"}}
 """The options that make a provider capture. TensorRT's has such an option too, and keeps one graph a session whatever
 the buffers are: the ten calls of the denoiser would all replay the first."""
+FOR_STAGE: dict[str, dict[str, str]] = {}
+"""More options for a stage, as measured on a GPU."""
 _UNUSED_KEPT = 64
 """Graphs that a session may hold for buffers that no call uses: they may come again."""
 _REFUSALS = ("the graph capture feature", "the CUDA Graph feature")  # onnxruntime's words, by version

@@ -28,7 +28,8 @@ from ..host import Array, InOrder, run_failure
 try:
     import onnxruntime as ort
 
-    from .capture import CAPTURES, Dimensions, FixedSessions
+    from .capture import CAPTURES, FOR_STAGE, Dimensions, FixedSessions
+    from .forms import cuda_engine, engine_graph
     from .owner import OwnedJob, Owner
     from .photo_io import OrtPhotoIO
 except ImportError as error:
@@ -52,10 +53,10 @@ _PROVIDER_FAILED = "`python -m runtime.doctor` says which providers run here; or
 class OnnxRuntimeBackend:
     """One session a stage, all with the same providers; one a stage and shape where the first provider has CUDA graphs.
     Buffers are OrtValues on the first provider's device. providers: by onnxruntime's names, whole or without
-    "ExecutionProvider"; the CPU if there are none."""
+    "ExecutionProvider"; the CPU if there are none. With CUDA first, the denoiser is an engine of the target ``cuda``
+    where one fits."""
 
     name = "onnxruntime"
-    why = ""
 
     def __init__(self, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False) -> None:
         tensors = [spec for stage in package.manifest.stages for spec in stage.tensors.values()]
@@ -87,6 +88,10 @@ class OnnxRuntimeBackend:
         )
         self._fixed = FixedSessions() if full[0] in CAPTURES else None
         self.converts = self._fixed is not None
+        self._engine, self.why = cuda_engine(package) if self._fixed else (None, "")
+        if self.why:
+            _log.info(self.why)
+        self._uncaptured = ""
         self._owner = Owner()
         self._whole_scores: dict[tuple[int, ...], bool] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -123,25 +128,29 @@ class OnnxRuntimeBackend:
             options.add_free_dimension_override_by_name(symbol, size)
         if _CPU not in providers and self._fixed is None:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        graph = package.graph(stage.name)
+        engine = self._engine if stage.name == LOOP else None
+        where = str(engine.path if engine else package.path / stage.file)
+        graph = engine_graph(engine) if engine else package.graph(stage.name)
         if form.key_stride != 1:
-            graph = with_key_stride(graph, form.key_stride, str(package.path / stage.file))
+            graph = with_key_stride(graph, form.key_stride, where)
         if form.whole_scores:
-            graph = with_whole_scores(graph, str(package.path / stage.file))
+            graph = with_whole_scores(graph, where)
         if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
             graph = with_uint8_activations(graph)
-        asked: list[Any] = [(providers[0], CAPTURES[providers[0]]), *providers[1:]] if captures else list(providers)
+        asked: list[Any] = list(providers)
+        if captures:
+            asked[0] = (providers[0], CAPTURES[providers[0]] | FOR_STAGE.get(stage.name, {}))
         try:
             session = ort.InferenceSession(graph, options, providers=asked, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(
-                f"{package.path / stage.file}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
+                f"{where}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
                 + ("update onnxruntime or build the package again." if providers == [_CPU] else _PROVIDER_FAILED)
             ) from error
         names = [node.name for node in (*session.get_inputs(), *session.get_outputs())]
         if set(names) != set(stage.tensors):
             raise PackageError(
-                f"{package.path / stage.file}: its tensors are {', '.join(names)}, the manifest's "
+                f"{where}: its tensors are {', '.join(names)}, the manifest's "
                 f"{', '.join(stage.tensors)}; build the package again."
             )
         if session.get_providers()[0] != providers[0]:
@@ -187,14 +196,17 @@ class OnnxRuntimeBackend:
         fixed = None
         if self._fixed:
             shapes = {name: tuple(tensor.shape()) for name, tensor in tensors.items()}
-            if stage == LOOP:
+            if stage == LOOP and self._engine:  # its attention has no blocks, and never writes the scores
+                form = replace(form, whole_scores=False, key_stride=1)
+            elif stage == LOOP:
                 form = replace(form, whole_scores=self._scores_fit(shapes["x_t"]))
             find, graph = self._fixed.find, self._package.manifest.stage(stage)
             fixed = self._owner.run(lambda: find(self._session, graph, form, shapes))
             session = fixed.session
-            if fixed.why and not self.why:
-                self.why = fixed.why
-                _log.info(self.why)
+            if fixed.why and not self._uncaptured:
+                self._uncaptured = fixed.why
+                self.why = "; ".join(filter(None, (fixed.why, self.why)))
+                _log.info(fixed.why)
         else:
             session = self._sessions[stage] if form == PLAIN else self._in_form(stage, form)
             if stage == LOOP and form == PLAIN:

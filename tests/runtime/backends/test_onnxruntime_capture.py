@@ -80,7 +80,7 @@ def test_the_same_picture(tiny_package, captured):
         found = [enhancer(photo(*size), steps=steps) for size in ((33, 1), (47, 65)) for steps in (1, 4)]
         found.append(enhancer(photo(), sampler="dpmpp-2m", steps=7))
         again = enhancer(photo(), sampler="dpmpp-2m", steps=7)
-        assert not enhancer.backend.why
+        assert "no CUDA graph" not in enhancer.backend.why
     np.testing.assert_array_equal(found[-1], again)
     onnxruntime_.CAPTURES = CAPTURES  # put back by the fixture
     with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
@@ -142,7 +142,7 @@ def test_a_graph_that_cannot_be_captured_runs_and_says_so(tiny_package, refused,
         enhancer(photo(32, 32), steps=2)
         assert enhancer.backend.why == why
     assert why.startswith("no CUDA graph of denoiser (batch 1, height/4 12, width/4 18): ")
-    assert why.endswith(" ".join(words.split()))
+    assert " ".join(words.split()) in why
     onnxruntime_.CAPTURES = CAPTURES
     with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
         assert np.abs(found.astype(int) - enhancer(photo(), steps=2)).max() <= 1

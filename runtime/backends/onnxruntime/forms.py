@@ -1,0 +1,30 @@
+"""The engines of the target ``cuda``: the denoiser's graph in the form that the CUDA provider runs fastest."""
+
+from __future__ import annotations
+
+import onnxruntime as ort
+
+from ...engines.cache import GRAPH, Engine, build_command
+from ...engines.fit import Machine, usable
+from ...names import CUDA_PRECISIONS, LOOP
+from ...package.guard import FUSED, check_graph
+from ...package.reading import Package
+
+
+def cuda_engine(package: Package) -> tuple[Engine | None, str]:
+    """The newest that fits here; or None, and a sentence that says so where one can be built."""
+    fitting, others = usable(package, LOOP, "cuda", Machine({"cuda": ort.__version__}))
+    if fitting:
+        return fitting[0], ""
+    if package.manifest.precision not in CUDA_PRECISIONS:
+        return None, ""
+    found = f" ({'; '.join(others[:3])})" if others else ""
+    slow = f"the {LOOP} runs in the form for CPUs, as no cuda engine of it fits this machine{found}"
+    return None, f"{slow}; `{build_command(package.path, 'cuda')}` builds one"
+
+
+def engine_graph(engine: Engine) -> bytes:
+    """Its graph, held against what a package's may hold, and one operator more. Raises EngineError and PackageError."""
+    content = engine.read(GRAPH)
+    check_graph(content, str(engine.path / GRAPH), FUSED)
+    return content
