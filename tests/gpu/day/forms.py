@@ -1,9 +1,10 @@
-"""How fast onnxruntime's CUDA provider runs the denoiser in several forms, with several options; a line of JSON each.
-forms.py PACKAGE OUT SECONDS WxH...
+"""How fast onnxruntime's CUDA provider runs the stages in several forms, with several options; a line of JSON each.
+forms.py PACKAGE OUT SECONDS WxH FORM... [WxH FORM...]
 
-A form is words: ``norm32`` and ``norm16`` write GroupNormalization as an InstanceNormalization, in float32 or in the
-network's own type; ``layer16`` as a LayerNormalization, which computes its statistics in float32; ``flash`` makes each
-attention onnxruntime's MultiHeadAttention, which never writes its scores. Without ``cpu`` the CPU's forms are undone.
+A form is words joined by +. ``package``: the denoiser as it is in the package; ``plain``: without the CPU's forms;
+``cuda``: as an engine of the target cuda; ``group``: that with onnxruntime's own GroupNorm, which wants an even number
+of channels in a group. ``stage:option=value`` is a provider's option for a stage, or for ``all``. ``profile``: the
+kernels by name.
 """
 
 import json
@@ -17,145 +18,82 @@ import onnx
 from onnx import helper
 
 from export.passes.cpu_forms import restore
-from export.passes.edit import Rewriting, attributes_of, part_maker
-from export.passes.group_norm import rewrite_group_norm
+from export.passes.cuda_forms import bare_norms, cuda_forms
+from export.passes.edit import Rewriting, attributes_of
+from export.passes.folded_biases import folded_biases
+from export.passes.fused_attention import fused_attention
 from runtime import Enhancer
-from runtime.backends.onnxruntime.capture import CAPTURES
+from runtime.backends.onnxruntime import session
+from runtime.backends.onnxruntime.capture import FOR_STAGE
 from runtime.package.reading import Package
 
-GRAPH, CUDA = Package.graph, "CUDAExecutionProvider"
-OPTIONS = {
-    "no-tf32": {"use_tf32": "0"},
-    "heuristic": {"cudnn_conv_algo_search": "HEURISTIC"},
-    "as-asked": {"arena_extend_strategy": "kSameAsRequested"},
-    "nhwc": {"prefer_nhwc": "1"},
-    "bias": {"fuse_conv_bias": "1"},
-}
+GRAPH = Package.graph
+DOMAIN = "com.microsoft"
 
 
-def makers(graph):
-    return {name: node for node in graph.nodes for name in node.output}
-
-
-def bare_norms(content):
-    """Every GroupNormalization without the casts to and from float32 around it."""
+def group_norms(content):
+    """GroupNormalization, and the SiLU that follows it, as onnxruntime's GroupNorm, which takes channels last."""
     graph = Rewriting(content)
-    made = {name: node for node in graph.model.graph.node for name in node.output}
-    readers = {}
-    for node in graph.model.graph.node:
+    nodes, readers = list(graph.model.graph.node), {}
+    for node in nodes:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    gone = {}
-    for node in graph.model.graph.node:
-        before = made.get(node.input[0]) if node.op_type == "GroupNormalization" else None
-        after = readers.get(node.output[0], [])
-        if before is None or before.op_type != "Cast" or any(one.op_type != "Cast" for one in after):
+    skipped, renamed = set(), {}
+    for node in nodes:
+        if node.output[0] in skipped:
             continue
-        gone[before.output[0]] = before.input[0]
-        gone |= {one.output[0]: node.output[0] for one in after}
-    for node in graph.model.graph.node:
-        if node.op_type == "Cast" and node.output[0] in gone:
-            continue
-        for index, name in enumerate(node.input):
-            node.input[index] = gone.get(name, name)
-        graph.nodes.append(node)
-    kept = {name for node in graph.nodes for name in node.output} | {value.name for value in graph.model.graph.input}
-    assert all(name in kept or name in graph.constants or not name for node in graph.nodes for name in node.input)
-    for name, value in graph.constants.items():
-        if "norm" in name and value.dtype == np.float32 and len(gone):
-            graph.added[name] = value.astype(np.float16)
-    return graph.content()
-
-
-def layer_norms(content):
-    graph = Rewriting(content)
-    for node in graph.model.graph.node:
         if node.op_type != "GroupNormalization":
+            node.input[:] = [renamed.get(name, name) for name in node.input]
             graph.nodes.append(node)
             continue
-        source, result, attributes = node.input[0], node.output[0], attributes_of(node)
-        scale, bias = (graph.constants[name].reshape(1, -1, 1, 1) for name in node.input[1:])
-        graph.added |= {f"{result}_scale": scale, f"{result}_bias": bias, "unit": np.ones(1, scale.dtype)}
-        graph.added["in_groups"] = np.array([0, attributes["num_groups"], -1])
-        make = part_maker(graph.nodes, result, "_", "shifted")
-        shape = make("shape", "Shape", source)
-        grouped = make("grouped", "Reshape", source, "in_groups")
-        ones = make("ones", "Expand", "unit", make("rest", "Shape", grouped, start=2, end=3))
-        normal = make("normal", "LayerNormalization", grouped, ones, axis=-1, epsilon=attributes["epsilon"])
-        make(
-            "shifted",
-            "Add",
-            make("scaled", "Mul", make("back", "Reshape", normal, shape), f"{result}_scale"),
-            f"{result}_bias",
-        )
-    return graph.content()
-
-
-def flash(content):
-    """MatMul, Softmax, MatMul, Transpose, (B, 1, positions, C) -> (B, 1, C, positions), as MultiHeadAttention."""
-    graph = Rewriting(content)
-    nodes = list(graph.model.graph.node)
-    made = {name: node for node in nodes for name in node.output}
-    inner, ends = set(), {}
-    for node in nodes:
-        chain, name = [node], node.input[0] if node.input else ""
-        while len(chain) < 4 and name in made:
-            chain.insert(0, made[name])
-            name = chain[0].input[0]
-        if [one.op_type for one in chain] == ["MatMul", "Softmax", "MatMul", "Transpose"]:
-            ends[node.output[0]] = chain
-            inner |= {one.output[0] for one in chain[:-1]}
-    for node in nodes:
-        if node.output[0] in inner:
-            continue
-        if node.output[0] not in ends:
-            graph.nodes.append(node)
-            continue
-        scores, _, weighted, last = ends[node.output[0]]
-        make = part_maker(graph.nodes, last.output[0], "/flash/", "end")
-        graph.added["one_axis"] = np.array([1])
-        query = make("query", "Squeeze", scores.input[0], "one_axis")
-        key = make("key", "Transpose", make("keys", "Squeeze", scores.input[1], "one_axis"), perm=[0, 2, 1])
-        value = make("value", "Squeeze", weighted.input[1], "one_axis")
-        out = f"{last.output[0]}/flash/attention"
+        after, result, silu = readers[node.output[0]], node.output[0], 0
+        if sorted(one.op_type for one in after) == ["Mul", "Sigmoid"]:
+            silu = 1
+            skipped |= {one.output[0] for one in after}
+            renamed[next(one.output[0] for one in after if one.op_type == "Mul")] = result
+        source, names = renamed.get(node.input[0], node.input[0]), []
+        for name in node.input[1:]:
+            names.append(f"{name}_float")
+            graph.added[names[-1]] = graph.constants[name].astype(np.float32)
+        told = attributes_of(node)
+        graph.add("Transpose", [source], f"{result}_last", perm=[0, 2, 3, 1])
+        attributes = {"groups": told["num_groups"], "epsilon": told["epsilon"], "activation": silu, "domain": DOMAIN}
         graph.nodes.append(
-            helper.make_node(
-                "MultiHeadAttention", [query, key, value], [out], num_heads=1, scale=1.0, domain="com.microsoft"
-            )
+            helper.make_node("GroupNorm", [f"{result}_last", *names], [f"{result}_normal"], **attributes)
         )
-        make("end", "Unsqueeze", make("turned", "Transpose", out, perm=[0, 2, 1]), "one_axis")
-    if all(one.domain != "com.microsoft" for one in graph.model.opset_import):
-        graph.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    check, onnx.checker.check_model = onnx.checker.check_model, lambda *args, **kwargs: None
+        graph.add("Transpose", [f"{result}_normal"], result, perm=[0, 3, 1, 2])
+    if all(one.domain != DOMAIN for one in graph.model.opset_import):
+        graph.model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    check, onnx.checker.check_model = onnx.checker.check_model, lambda *args, **more: None  # it knows no such domain
     try:
         return graph.content()
     finally:
         onnx.checker.check_model = check
 
 
-def form(words, content):
-    if "cpu" in words:
-        return content
-    content = restore(content)
-    if "norm16" in words or "layer16" in words:
-        content = bare_norms(content)
-    if "layer16" in words:
-        content = layer_norms(content)
-    elif "norm16" in words or "norm32" in words:
-        content = rewrite_group_norm(content)
-    return flash(content) if "flash" in words else content
+FORMS = {
+    "package": lambda content: content,
+    "plain": restore,
+    "cuda": cuda_forms,
+    "group": lambda content: group_norms(fused_attention(folded_biases(bare_norms(restore(content))))),
+}
 
 
-def measure(package, words, size, provider="CUDA", photos=8, steps=10):
-    Package.graph = lambda self, stage: form(words, GRAPH(self, stage)) if stage == "denoiser" else GRAPH(self, stage)
-    CAPTURES[CUDA] = {"enable_cuda_graph": "1"}
+def measure(package, words, size, photos=8, steps=10):
+    (form,) = [FORMS[word] for word in words if word in FORMS]
+    Package.graph = lambda self, stage: form(GRAPH(self, stage)) if stage == "denoiser" else GRAPH(self, stage)
+    session.cuda_engine = lambda package: (None, "")
+    FOR_STAGE.clear()
     for word in words:
-        CAPTURES[CUDA] |= OPTIONS.get(word, {})
+        stage, _, option = word.partition(":")
+        name, _, value = option.partition("=")
+        for one in ("dwt", "hfrm0", "hfrm1", "denoiser", "idwt") if stage == "all" else (stage,) if value else ():
+            FOR_STAGE[one] = FOR_STAGE.get(one, {}) | {name: value}
     width, height = size
     photo = np.random.default_rng(1).integers(0, 60, (height, width, 3), dtype=np.uint8)
-    found = {"form": " ".join(words), "size": f"{width}x{height}"}
+    found = {"package": Path(package).name, "form": "+".join(words), "size": f"{width}x{height}"}
     started = time.perf_counter()
-    with Enhancer.open(package, providers=[provider]) as enhancer:
+    with Enhancer.open(package, providers=["CUDA"]) as enhancer:
         picture = enhancer(photo, steps=steps)
         found["opening_and_first_s"] = round(time.perf_counter() - started, 2)
         times = []
@@ -189,9 +127,9 @@ def kernels(work):
 
 
 def main():
-    package, out, until = Path(sys.argv[1]), sys.argv[2], time.monotonic() + float(sys.argv[3])
+    package, out, until = sys.argv[1], sys.argv[2], time.monotonic() + float(sys.argv[3])
     sizes = {}
-    for word in sys.argv[4:]:  # WxH, then the forms to run at it, such as norm16+flash
+    for word in sys.argv[4:]:
         if word[0].isdigit():
             sizes[size := tuple(map(int, word.split("x")))] = []
         else:
@@ -208,7 +146,7 @@ def main():
                     first = picture if first is None else first
                     found["grey levels from the first"] = int(np.abs(picture.astype(int) - first).max())
                 except Exception as error:
-                    found = {"form": " ".join(words), "size": f"{size[0]}x{size[1]}"}
+                    found = {"form": "+".join(words), "size": f"{size[0]}x{size[1]}"}
                     found["failed"] = " ".join(str(error).split())[:500]
                     traceback.print_exc(limit=3)
                 print(json.dumps({**found, "kernels": None}), flush=True)
