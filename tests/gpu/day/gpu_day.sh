@@ -86,23 +86,18 @@ def bundled_package():
     return Path("/tmp/day/packages/diffll-fp32")
 P
   step 15 provider python3 -c "import onnxruntime as o; from runtime.doctor.probes import probe; print(o.__version__, o.get_available_providers()); probe('provider', 'CUDAExecutionProvider')"
-  step 90 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider -k 'not memory_stays' --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
-  step 40 stream python3 -c "
-import numpy as np; from runtime import Enhancer
-f = [np.random.default_rng(s).integers(0, 60, (360, 640, 3), dtype=np.uint8) for s in range(6)]
-with Enhancer.open('$fp32', providers=['CUDA']) as e:
-    want = [e(x, steps=4) for x in f]
-    for turn in range(5):
-        print(turn, all(np.array_equal(a, b) for a, b in zip(want, e.stream(f, steps=4))), flush=True)"
-  local common=(--backend onnxruntime:CUDA --baseline pytorch --quick --rounds 3)
-  step 70 bench-600 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 600x400 -o "$OUT/gpu.jsonl"
-  step 80 bench-1080 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 1920x1080 -o "$OUT/gpu.jsonl"
-  step 100 bench-4k python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 3840x2160 -o "$OUT/gpu.jsonl"
+  step 80 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
+  for p in $fp32 $fp16; do step 20 engine-${p##*-} python3 -m export.engine $p --target cuda; done
+  local common=(--backend onnxruntime:CUDA --baseline pytorch --steps 10 2 --quick --rounds 3)
+  step 90 bench-600 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 600x400 -o "$OUT/gpu.jsonl"
+  step 90 bench-1080 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 1920x1080 -o "$OUT/gpu.jsonl"
+  step 110 bench-4k python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 3840x2160 -o "$OUT/gpu.jsonl"
 }
 
 three() {
   take; environment; ready 1-packages /tmp/day/packages; ready 3-rtx $site && step 100 rtx python3 "$here/rtx.py" $fp16 "$OUT/rtx.json"
-  ready 2-ort $site && step 100 forms python3 "$here/forms.py" $fp32 "$OUT/forms.jsonl" 600x400 1920x1080
+  ready 2-ort $site && step 100 forms python3 "$here/forms.py" $fp16 "$OUT/forms.jsonl" 90 \
+    600x400 package plain cuda cuda+profile cuda+all:prefer_nhwc=1 1920x1080 cuda+profile cuda+all:prefer_nhwc=1
 }
 
 [ $# -gt 0 ] || { sed -n 2,9p "$0"; exit 2; }
