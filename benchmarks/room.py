@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from runtime.machine.gpu import pci_bus_id
 from runtime.machine.host import free_memory_bytes
 from runtime.names import LOOP
 
@@ -26,9 +27,8 @@ class Room:
 
     @classmethod
     def now(cls) -> Room:
-        host, gpu = free_memory_bytes(), DeviceMemory()
-        device = gpu.free() if gpu.here else None
-        return cls(*(None if free is None else max(0, free - _MARGIN) for free in (host, device)))
+        found = free_memory_bytes(), DeviceMemory(pci_bus_id()).free()
+        return cls(*(None if free is None else max(0, free - _MARGIN) for free in found))
 
     def of(self, config: Config) -> int | None:
         """Where the configuration computes."""

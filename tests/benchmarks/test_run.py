@@ -246,11 +246,11 @@ def test_what_computes_on_a_gpu_is_counted_against_the_gpus_memory(tiny_package,
 
 def test_the_room_is_the_hosts_and_the_gpus(monkeypatch):
     monkeypatch.setattr(room_module, "free_memory_bytes", lambda: 4 << 30)
-    fake = type("Fake", (), {"here": True, "free": lambda self: 100 << 30})
+    fake = type("Fake", (), {"__init__": lambda self, place: None, "free": lambda self: 100 << 30})
     monkeypatch.setattr(room_module, "DeviceMemory", fake)
     margin = 512 << 20
     assert Room.now() == Room((4 << 30) - margin, (100 << 30) - margin)
-    fake.here = False
+    monkeypatch.setattr(fake, "free", lambda self: None)
     assert Room.now().device is None
 
 
