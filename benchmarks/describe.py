@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.image import psnr
 
-from .configs import Config, certificate
+from .configs import TF32, Config, certificate
 from .job import SEED
 from .measure import Measurement, step_medians
 from .records import Record, digest
@@ -98,8 +98,9 @@ def measured(record: Record, one: Measurement, run: Mapping[str, Any], needed: i
 def speed(record: Record, flop: int, peak: Mapping[str, Any]) -> Record:
     """GFLOP of the photo, and what share of the measured peak of the record's number type was reached.
 
-    flop: of the network, for the baselines too. Where the type was not measured (int8, or fp16 on a CPU, which
-    computes in float32) the peak is float32's.
+    flop: of the network, for the baselines too. On a GPU an fp32 package is computed in TF32: engines do
+    so unless told otherwise. Where the type was not measured (int8, or fp16 on a CPU, which computes in float32) the
+    peak is float32's.
     """
     gflop = flop / 1e9
     rate = gflop / record["latency_ms"]["p50"] * 1000
@@ -107,6 +108,8 @@ def speed(record: Record, flop: int, peak: Mapping[str, Any]) -> Record:
     device = "cuda" if any(word in runs for word in ("cuda", "tensorrt")) else "cpu"
     peaks = peak[device] or {}
     kind = _NUMBERS[record["subject"]["precision"]]
+    if device == "cuda" and kind == "float32" and record["subject"].get("variant") in (None, TF32):
+        kind = "tf32"
     kind = kind if kind in peaks else "float32"
     return record | {
         "gflop": round(gflop, 3),

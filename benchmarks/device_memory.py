@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 
 _EVERY_S = 0.002
@@ -14,13 +13,16 @@ class _Memory(ctypes.Structure):  # nvmlMemory_t of nvml.h
 
 
 class DeviceMemory:
-    """The GPU's used bytes, sampled from another thread between ``start`` and ``stop``.
+    """A GPU's used bytes, sampled from another thread between ``start`` and ``stop``.
 
-    ``here`` is False where the library or a GPU is missing (NVIDIA gives it on a Jetson from JetPack 7 on). The whole
-    GPU is asked, not this process: nobody else may work on it meanwhile.
+    place: where the GPU sits, of ``pci_bus_id``. It is not asked for here: that loads CUDA's driver, whose memory and
+    time would be the measured engine's.
+
+    ``here`` is False where the library or a GPU is missing, or where the library does not tell (NVIDIA gives it on a
+    Jetson from JetPack 7 on). The whole GPU is asked, not this process: nobody else may work on it meanwhile.
     """
 
-    def __init__(self, library: str = "libnvidia-ml.so.1") -> None:
+    def __init__(self, place: str | None, library: str = "libnvidia-ml.so.1") -> None:
         self.here = False
         self._peak = self._before = 0
         self._done = threading.Event()
@@ -30,28 +32,27 @@ class DeviceMemory:
         except OSError:
             return
         self._device = ctypes.c_void_p()
-        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        index = int(first) if first.isdigit() else 0
-        if not self._nvml.nvmlInit_v2():
-            self.here = not self._nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(self._device))
+        if place is None or self._nvml.nvmlInit_v2():
+            return
+        if not self._nvml.nvmlDeviceGetHandleByPciBusId_v2(place.encode(), ctypes.byref(self._device)):
+            self.here = self._memory() is not None
 
-    def used(self) -> int:
-        """In bytes, by everyone."""
-        memory = _Memory()
-        self._nvml.nvmlDeviceGetMemoryInfo(self._device, ctypes.byref(memory))
-        return int(memory.used)
+    def used(self) -> int | None:
+        """In bytes, by everyone; None where it is not told."""
+        memory = self._memory()
+        return None if memory is None else int(memory.used)
 
-    def free(self) -> int:
-        """In bytes."""
-        memory = _Memory()
-        self._nvml.nvmlDeviceGetMemoryInfo(self._device, ctypes.byref(memory))
-        return int(memory.free)
+    def free(self) -> int | None:
+        """In bytes; None where it is not told."""
+        memory = self._memory() if self.here else None
+        return None if memory is None else int(memory.free)
 
     def start(self) -> None:
         """Take what is used now as zero, and sample."""
-        if not self.here:
+        before = self.used() if self.here else None
+        if before is None:
             return
-        self._before = self._peak = self.used()
+        self._before = self._peak = before
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -61,9 +62,13 @@ class DeviceMemory:
             return None
         self._done.set()
         self._thread.join()
-        self._peak = max(self._peak, self.used())
+        self._peak = max(self._peak, self.used() or 0)
         return self._peak - self._before
 
     def _sample(self) -> None:
         while not self._done.wait(_EVERY_S):
-            self._peak = max(self._peak, self.used())
+            self._peak = max(self._peak, self.used() or 0)
+
+    def _memory(self) -> _Memory | None:
+        memory = _Memory()
+        return None if self._nvml.nvmlDeviceGetMemoryInfo(self._device, ctypes.byref(memory)) else memory

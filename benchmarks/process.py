@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -16,8 +17,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from runtime.errors import EngineError
+from runtime.machine.gpu import pci_bus_id
 
 ROOT = Path(__file__).parent.parent
+_first_gpu = functools.cache(pci_bus_id)
 
 
 class WorkerError(EngineError):
@@ -36,6 +39,7 @@ class WorkerProcess:
         read_commands, write_commands = os.pipe()
         read_answers, write_answers = os.pipe()
         words = [sys.executable, "-m", "benchmarks.worker", str(read_commands), str(write_answers), str(os.getpid())]
+        words.append(_first_gpu() or "")
         path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

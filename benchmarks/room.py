@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from runtime.machine.gpu import pci_bus_id
 from runtime.machine.host import free_memory_bytes
 from runtime.names import LOOP
 
@@ -26,25 +27,25 @@ class Room:
 
     @classmethod
     def now(cls) -> Room:
-        host, gpu = free_memory_bytes(), DeviceMemory()
-        device = gpu.free() if gpu.here else None
-        return cls(*(None if free is None else max(0, free - _MARGIN) for free in (host, device)))
+        found = free_memory_bytes(), DeviceMemory(pci_bus_id()).free()
+        return cls(*(None if free is None else max(0, free - _MARGIN) for free in found))
 
     def of(self, config: Config) -> int | None:
         """Where the configuration computes."""
         return self.device if config.on_device else self.host
 
-    def fits(self, config: Config, needed: int) -> bool:
-        """Whether the configuration alone has room. needed: bytes, predicted."""
-        free = self.of(config)
-        return free is None or needed + _context(config) <= free
+
+def with_context(config: Config, predicted: int) -> int:
+    """Bytes that a configuration's process needs: of a GPU more than is predicted of a package. A baseline's prediction
+    has as much among its libraries."""
+    return predicted + (_CONTEXT if config.on_device and config.job.kind == "package" else 0)
 
 
 def groups(configs: Sequence[tuple[Config, int]], room: Room) -> Iterator[list[Config]]:
     """Configurations that are alive together: of one size, and as many as fit side by side into the host's memory and
     into the GPU's.
 
-    configs: each with the bytes that it needs, those of one size one after the other.
+    configs: each with the bytes that its process needs, those of one size one after the other.
     """
     group: list[Config] = []
     used: Counter[bool] = Counter()  # bytes, on the GPU and off it
@@ -63,13 +64,7 @@ def groups(configs: Sequence[tuple[Config, int]], room: Room) -> Iterator[list[C
 
 def _taken(config: Config, needed: int) -> int:
     """Of a GPU an engine takes more than it needs: all scores of an attention at once, where they fit."""
-    taken = needed + _context(config)
-    if config.on_device and config.job.kind == "package":
-        width, height = config.padded
-        taken += config.package.manifest.cost[LOOP].plain_live_bytes.at(height, width)
-    return taken
-
-
-def _context(config: Config) -> int:
-    """What the prediction leaves out: a baseline's has it among its libraries."""
-    return _CONTEXT if config.on_device and config.job.kind == "package" else 0
+    if not config.on_device or config.job.kind != "package":
+        return needed
+    width, height = config.padded
+    return needed + config.package.manifest.cost[LOOP].plain_live_bytes.at(height, width)

@@ -22,7 +22,7 @@ from .needs import baseline_bytes
 from .photos import Photos
 from .process import WorkerError
 from .records import Record, ResultsFile, check_same
-from .room import Room, groups
+from .room import Room, groups, with_context
 
 
 @dataclass
@@ -121,8 +121,8 @@ def measure_all(
     sizes = list(dict.fromkeys(config.size for config in matrix.configs))
     fitting: list[tuple[Config, int]] = []
     for config in sorted(pending, key=lambda config: (sizes.index(config.size), steps.index(config.job.steps))):
-        needed, free = matrix.needs[matrix.key(config)], room.of(config)
-        if free is None or room.fits(config, needed):
+        needed, free = with_context(config, matrix.needs[matrix.key(config)]), room.of(config)
+        if free is None or needed <= free:
             fitting.append((config, needed))
         else:
             where = "free on the GPU" if config.on_device else "free"

@@ -55,15 +55,24 @@ def base_of(record: Record, records: Sequence[Record]) -> Record | None:
     """What a record's ratio is formed with: of its own group, PyTorch eager in fp32 with the same steps, else the first
     fp32 package, else the first configuration. None where the record is that one, or alone."""
     group = [one for one in records if is_measured(one) and one["run"]["group"] == record["run"]["group"]]
-    same = [one for one in group if (one["steps"], one["sampler"]) == (record["steps"], record["sampler"])]
+    same = [one for one in group if _alike(one, record)]
     for chosen in (
-        [one for one in same if one["subject"].get("variant") == "eager fp32"],
+        [one for one in same if _is_eager(one)],
         [one for one in same if one["subject"]["kind"] == "package" and one["subject"]["precision"] == "fp32"],
         same,
     ):
         if chosen:
             return None if chosen[0]["id"] == record["id"] else chosen[0]
     return None
+
+
+def _is_eager(record: Record) -> bool:
+    return is_measured(record) and record["subject"].get("variant") == "eager fp32"
+
+
+def _alike(a: Record, b: Record) -> bool:
+    """Whether both did the same work: then a ratio of theirs says something."""
+    return all(a[name] == b[name] for name in ("size", "steps", "sampler", "fingerprint"))
 
 
 def ratio_cell(record: Record, records: Sequence[Record]) -> str:
@@ -129,7 +138,15 @@ def _tables(records: Sequence[Record]) -> list[str]:
     place = ("photo", "engine", "package", "steps")
     speed = [[*_place(record), *_speed(record, records)] for record in measured]
     cost = [[*_place(record), *_cost(record)] for record in measured]
-    return [*_aligned((*place, *_SPEED), speed), "", *_aligned((*place, *_COST), cost)]
+    parts = [*_aligned((*place, *_SPEED), speed), "", *_aligned((*place, *_COST), cost)]
+    staged = [record for record in measured if record["stages_ms"]]
+    names = list(dict.fromkeys(name for record in staged for name in record["stages_ms"]))
+    rows = [[*_place(one), *(_milliseconds(one["stages_ms"].get(name)) for name in names)] for one in staged]
+    return [*parts, "", "Milliseconds by stage (medians):", "", *_aligned((*place, *names), rows)] if rows else parts
+
+
+def _milliseconds(time: float | None) -> str:
+    return "-" if time is None else _number(time)
 
 
 def _place(record: Record) -> tuple[str, ...]:
@@ -208,34 +225,35 @@ def readme_table(records: Sequence[Record]) -> str:
         if not measured:
             continue
         sizes = list(dict.fromkeys(size_of(record) for record in own))
+        unit = "Milliseconds" if own[0]["fingerprint"]["gpu"] else "Seconds"
         rows: dict[tuple[str, str], dict[str, str]] = {}
         for record in own:
             package = f" ({record['name']})" if record["subject"]["kind"] == "package" else ""
             place = (f"{engine_of(record)}{package}", str(record["steps"]))
-            rows.setdefault(place, {})[size_of(record)] = _short(record, own)
+            rows.setdefault(place, {})[size_of(record)] = _short(record, own, unit)
         rows = {place: cells for place, cells in rows.items() if set(cells.values()) != {_FAILED}}
         table = [[*place, *(cells.get(size, "-") for size in sizes)] for place, cells in rows.items()]
         head = ("engine", "steps", *sizes)
         libraries = own[0]["fingerprint"]["libraries"]
         versions = ", ".join(f"{name} {libraries[name]}" for name in _ENGINES if name in libraries)
         parts.append(
-            f"{device}; {versions}. Seconds a photo (median of {own[0]['settings']['rounds']} rounds in turns); in "
+            f"{device}; {versions}. {unit} a photo (median of {own[0]['settings']['rounds']} rounds in turns); in "
             "brackets how many times faster than PyTorch eager in fp32 (or the first fp32 engine where that did not "
             "run), round by round.\n\n" + "\n".join(_aligned(head, table))
         )
     return "\n\n".join(parts)
 
 
-def _short(record: Record, records: Sequence[Record]) -> str:
+def _short(record: Record, records: Sequence[Record], unit: str) -> str:
     if "failed" in record:
         return _FAILED
     if not is_measured(record):
         return f"needs {record['needed_bytes'] / 1e9:.0f} GB"
-    base = base_of(record, records)
-    seconds = f"{record['latency_ms']['p50'] / 1000:.3g}"
-    if base is None:
-        return seconds
-    return f"{seconds} ({paired_ratio(base['rounds_ms'], record['rounds_ms'])[0]:.2f}x)"
+    base, middle = base_of(record, records), record["latency_ms"]["p50"]
+    time = _number(float(f"{middle:.3g}")) if unit == "Milliseconds" else f"{middle / 1000:.3g}"
+    if base is None or (not _is_eager(base) and any(_is_eager(one) and _alike(one, record) for one in records)):
+        return time  # PyTorch ran, in other rounds: what is in brackets would be a ratio to something else
+    return f"{time} ({paired_ratio(base['rounds_ms'], record['rounds_ms'])[0]:.2f}x)"
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -28,8 +28,9 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """The commands, each a method; what it returns is the answer."""
 
-    def __init__(self) -> None:
-        self._device = DeviceMemory()
+    def __init__(self, place: str | None) -> None:
+        """place: of the GPU whose memory is watched."""
+        self._device = DeviceMemory(place)
         self._runner: Timed | None = None
         self._photo: Photo | None = None
 
@@ -45,7 +46,7 @@ class Worker:
             "runs": self._runner.name,
             "why": self._runner.why,
             "opened_bytes": host_bytes("VmRSS"),
-            "device_free_bytes": self._device.free() if self._device.here else None,
+            "device_free_bytes": self._device.free(),
         }
 
     def needs(self, sizes: list[tuple[int, int]]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def main() -> None:
     commands, answers, parent = (int(word) for word in sys.argv[1:4])
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    worker = Worker()
+    worker = Worker(sys.argv[4] or None)
     with os.fdopen(commands, "r") as incoming, os.fdopen(answers, "w") as outgoing:
         for line in incoming:
             message = json.loads(line)

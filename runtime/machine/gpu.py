@@ -58,6 +58,16 @@ def free_gpu_bytes() -> int | None:
         cuda.cuDevicePrimaryCtxRelease_v2(device)
 
 
+def pci_bus_id() -> str | None:
+    """Where the first GPU that CUDA shows this process sits, such as "0000:1B:00.0", or None where there is none.
+    NVIDIA's management library counts GPUs in another order than CUDA, and knows nothing of CUDA_VISIBLE_DEVICES."""
+    if (found := _driver()) is None:
+        return None
+    (cuda, device), place = found, ctypes.create_string_buffer(64)
+    failed = cuda.cuDeviceGetPCIBusId(place, len(place), device)
+    return None if failed else place.value.decode()
+
+
 def current_gpu() -> Gpu | None:
     """The first GPU that CUDA shows this process, or None where there is no driver or no device."""
     if (found := _driver()) is None:

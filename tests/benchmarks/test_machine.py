@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import configs, peak, suites
+from benchmarks.describe import speed
 from benchmarks.device_memory import DeviceMemory
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
 from runtime.errors import BackendUnavailableError, EngineError
@@ -18,9 +19,12 @@ NVML = """
 #include <string.h>
 static unsigned long long used = 100;
 int nvmlInit_v2(void) { return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **device) { *device = (void *)0x10; return i != 0; }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *place, void **device) {
+  *device = (void *)(strcmp(place, "0000:3B:00.0") ? 0x20 : 0x10);
+  return strcmp(place, "0000:99:00.0") == 0;
+}
 int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
-  if (device != (void *)0x10) return 1;
+  if (device != (void *)0x10) return 3;
   memory[0] = 1000; memory[1] = 1000 - used; memory[2] = used;
   return 0;
 }
@@ -67,22 +71,53 @@ def test_the_driver_version_is_the_kernel_modules(tmp_path):
     assert driver_version(tmp_path / "nowhere") is None
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-def test_the_devices_peak_is_the_growth_since_the_start(tmp_path):
-    import ctypes
-
+@pytest.fixture
+def nvml(tmp_path) -> str:
+    """A library that knows a GPU at 3B, one at 2A of whose memory it tells nothing, and none at 99."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
     source, library = write(tmp_path, "nvml.c", NVML), tmp_path / "libnvml.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    memory = DeviceMemory(str(library))
+    return str(library)
+
+
+def test_the_devices_peak_is_the_growth_since_the_start(nvml):
+    import ctypes
+
+    memory = DeviceMemory("0000:3B:00.0", nvml)
     assert memory.here
     assert (memory.used(), memory.free()) == (100, 900)
     memory.start()
-    ctypes.CDLL(str(library)).use(700)
+    ctypes.CDLL(nvml).use(700)
     assert memory.stop() == 600
 
 
+@pytest.mark.parametrize("place", [None, "0000:99:00.0", "0000:2A:00.0"])
+def test_a_gpu_of_which_the_library_tells_nothing_has_no_numbers(nvml, place):
+    memory = DeviceMemory(place, nvml)
+    memory.start()
+    assert (memory.here, memory.free(), memory.stop()) == (False, None, None)
+
+
+def test_the_gpus_place_is_asked_of_the_driver(monkeypatch):
+    class Driver:
+        failed = 0
+
+        def cuDeviceGetPCIBusId(self, place, length, device):
+            assert length >= 13
+            place.value = b"0000:3B:00.0"
+            return self.failed
+
+    monkeypatch.setattr(gpu, "_driver", lambda: (Driver(), None))
+    assert gpu.pci_bus_id() == "0000:3B:00.0"
+    Driver.failed = 100
+    assert gpu.pci_bus_id() is None
+    monkeypatch.setattr(gpu, "_driver", lambda: None)
+    assert gpu.pci_bus_id() is None
+
+
 def test_without_the_library_the_devices_memory_is_not_known(tmp_path):
-    memory = DeviceMemory(str(tmp_path / "libnvml.so"))
+    memory = DeviceMemory("0000:3B:00.0", str(tmp_path / "libnvml.so"))
     memory.start()
     assert not memory.here
     assert memory.stop() is None
@@ -93,7 +128,53 @@ def test_matrices_are_multiplied_on_every_path(monkeypatch):
     found = peak.gemm_peak()
     assert found["cpu"]["float32"] > 0
     assert found["how"].startswith("cpu float32: numpy, 128 x 128")
-    assert peak.onnxruntime_gflops("CPUExecutionProvider", "float32", 64) > 0
+    for kind in ("float32", "tf32"):
+        assert peak.onnxruntime_gflops("CPUExecutionProvider", kind, 64) > 0
+
+
+def test_a_gpus_float32_peak_is_without_tf32(monkeypatch):
+    import torch
+
+    asked = []
+
+    def multiply(device: str, kind: object, side: int) -> float:
+        asked.append((device, kind, torch.backends.cuda.matmul.allow_tf32))
+        return 1.0
+
+    monkeypatch.setattr(gpu, "current_gpu", lambda: gpu.Gpu("Some GPU", "9.0", False, "13.0"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(peak, "_SIDE", 64)
+    monkeypatch.setattr(peak, "_torch_gflops", multiply)
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        found = peak.gemm_peak()
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert set(found["cuda"]) == {"float32", "tf32", "float16", "bfloat16"}
+    assert {(kind, tf32) for device, kind, tf32 in asked if device == "cuda"} >= {
+        (torch.float32, False), (torch.float32, True)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("subject", "runs", "kind"),
+    [
+        ({"kind": "pytorch", "variant": "eager fp32", "precision": "fp32"}, "cuda eager fp32", "float32"),
+        ({"kind": "pytorch", "variant": "compile fp32", "precision": "fp32"}, "cuda compile fp32", "float32"),
+        ({"kind": "pytorch", "variant": "eager tf32", "precision": "fp32"}, "cuda eager tf32", "tf32"),
+        ({"kind": "package", "provider": "CUDA", "precision": "fp32"}, "onnxruntime", "tf32"),
+        ({"kind": "package", "provider": None, "precision": "fp32"}, "tensorrt", "tf32"),
+        ({"kind": "package", "provider": "CUDA", "precision": "fp16"}, "onnxruntime", "float16"),
+        ({"kind": "package", "provider": None, "precision": "fp32"}, "onnxruntime", "float32"),
+    ],
+)
+def test_a_share_is_of_the_peak_of_what_computes(subject, runs, kind):
+    peaks = {"cpu": {"float32": 1.0}, "cuda": {"float32": 50.0, "tf32": 400.0, "float16": 800.0}, "how": ""}
+    record = {"subject": subject, "runs": runs, "latency_ms": {"p50": 1000.0}}
+    found = speed(record, 10**11, peaks)
+    assert found["peak"]["number_type"] == kind
+    rates = peaks[found["peak"]["device"]]
+    assert found["share_of_peak"] == pytest.approx(100 / rates[kind])
 
 
 def test_the_gpu_suite_names_a_missing_gpu(monkeypatch):

@@ -115,6 +115,35 @@ def test_the_short_table_has_a_column_for_every_size():
     assert "onnxruntime 9.9, torch 8" in lines[0]
 
 
+def test_a_gpus_tables_name_the_card_the_provider_and_the_stages_in_milliseconds():
+    cuda = record("onnxruntime", [12.5, 12.5, 12.5], gpu="NVIDIA H200")
+    cuda["subject"]["provider"] = "CUDA"
+    eager, tf32 = (record(f"pytorch eager {name}", [50.0, 50.0, 50.0], gpu="NVIDIA H200", stages_ms={}, step_ms=[])
+                   for name in ("fp32", "tf32"))  # fmt: skip
+    text = markdown([cuda, eager, tf32])
+    assert "## NVIDIA H200, driver 1, CUDA 13.0; A processor" in text
+    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | 10 | 12.5 |" in text
+    assert "| 4.00x (4.00 to 4.00) pytorch eager fp32 |" in text
+    assert "| photo | engine | package | steps | dwt | denoiser |" in text
+    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | 10 | 1.25 | 11.25 |" in text
+    assert text.index("pytorch eager fp32 |") < text.index("pytorch eager tf32 |")  # the order of the variants
+    lines = readme_table([cuda, eager, tf32]).splitlines()
+    assert ". Milliseconds a photo (median of 3 rounds" in lines[0]
+    assert lines[4:] == [
+        "| pytorch eager fp32 | 10 | 50 |",
+        "| pytorch eager tf32 | 10 | 50 (1.00x) |",
+        "| onnxruntime:CUDA fp32 (pkg) | 10 | 12.5 (4.00x) |",
+    ]
+
+
+def test_no_bracket_holds_a_ratio_to_another_engine_where_pytorch_ran_in_other_rounds():
+    """As where a size made two groups: the report names the other engine, the short table cannot."""
+    own = [record(name, [100.0], group="h") for name in ("onnxruntime", "openvino bf16")]
+    assert "| openvino bf16 (pkg) | 10 | 0.1 (1.00x) |" in readme_table(own)
+    assert "| openvino bf16 (pkg) | 10 | 0.1 |" in readme_table([*own, EAGER])
+    assert "| openvino bf16 (pkg) | 10 | 0.1 (1.00x) |" in readme_table([*own, {**EAGER, "steps": 5}])
+
+
 @pytest.fixture
 def results(tmp_path) -> Path:
     path = tmp_path / "r.jsonl"

@@ -22,7 +22,7 @@ from benchmarks.configs import baseline_configs, open_packages, package_configs
 from benchmarks.measure import Bench
 from benchmarks.photos import Photos
 from benchmarks.records import read_records
-from benchmarks.room import Room, groups
+from benchmarks.room import Room, groups, with_context
 from runtime.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -229,7 +229,6 @@ def test_what_computes_on_a_gpu_is_counted_against_the_gpus_memory(tiny_package,
     assert not eager.on_device
     monkeypatch.setattr(configs_module, "torch_has_gpu", lambda: True)
     assert eager.on_device
-    context = room_module._CONTEXT // mib
 
     def sizes(given: list[Any], host: int, device: int | None) -> list[int]:
         room = Room(host * mib, None if device is None else device * mib)
@@ -238,21 +237,20 @@ def test_what_computes_on_a_gpu_is_counted_against_the_gpus_memory(tiny_package,
     assert sizes([(cpu, 9), (eager, 900), (eager, 900)], 10, 2000) == [3]  # the host's memory is another
     assert sizes([(cpu, 9), (eager, 900), (eager, 900)], 10, 1000) == [2, 1]
     assert sizes([(eager, 900), (cpu, 9), (cpu, 9)], 10, 1000) == [2, 1]
-    assert sizes([(cuda, 9), (cuda, 9)], 1, 2 * context) == [1, 1]  # with a context each
-    assert sizes([(cuda, 9), (cuda, 9)], 1, 2 * context + 50) == [2]
+    assert sizes([(cuda, 500), (cuda, 500)], 1, 1000) == [1, 1]  # the scores of each come to it
+    assert sizes([(cuda, 500), (cuda, 500)], 1, 1050) == [2]
     assert sizes([(cuda, 900)] * 3, 1, None) == [3]
-    assert not Room(10_000 * mib, context * mib).fits(cuda, 1)
-    assert Room(0, (context + 1) * mib).fits(cuda, 1)
-    assert Room(10_000 * mib, 10 * mib).fits(cpu, 900 * mib)
+    assert (Room(1, 2).of(cuda), Room(1, 2).of(eager), Room(1, 2).of(cpu)) == (2, 2, 1)
+    assert [with_context(one, 5) - 5 >> 20 for one in (cuda, eager, cpu)] == [600, 0, 0]
 
 
 def test_the_room_is_the_hosts_and_the_gpus(monkeypatch):
     monkeypatch.setattr(room_module, "free_memory_bytes", lambda: 4 << 30)
-    fake = type("Fake", (), {"here": True, "free": lambda self: 100 << 30})
+    fake = type("Fake", (), {"__init__": lambda self, place: None, "free": lambda self: 100 << 30})
     monkeypatch.setattr(room_module, "DeviceMemory", fake)
     margin = 512 << 20
     assert Room.now() == Room((4 << 30) - margin, (100 << 30) - margin)
-    fake.here = False
+    monkeypatch.setattr(fake, "free", lambda self: None)
     assert Room.now().device is None
 
 
