@@ -30,7 +30,7 @@ def frame(seed: int, height: int = 360, width: int = 640) -> np.ndarray:
 @pytest.fixture(scope="module", params=["as built", "with a cuda engine"])
 def package(request, bundled_package, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("cuda") / "package"
-    shutil.copytree(bundled_package, path)
+    shutil.copytree(bundled_package, path, ignore=shutil.ignore_patterns("engines"))
     if request.param != "as built":
         words = [sys.executable, "-m", "export.engine", str(path), "--target", "cuda"]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
