@@ -53,8 +53,8 @@ class Matrix:
 
 
 def run(output: Path, configs: Sequence[Config], photos: Photos, rounds: int, limit_s: float | None = None) -> int:
-    """Measure what ``output`` does not hold yet; begin no group of configurations that would, by the slowest group
-    so far, end after ``limit_s`` seconds.
+    """Measure what ``output`` does not hold yet; begin no group of configurations that would, at the pace of the
+    one before, end after ``limit_s`` seconds.
 
     Raises DiffLLError for what the command got wrong, before anything is timed.
     """
@@ -128,23 +128,27 @@ def measure_all(
             where = "free on the GPU" if config.on_device else "free"
             bench.progress.note(f"does not fit: {config.label}: {needed >> 20:,} MiB, {where} are {free >> 20:,} MiB")
             results.append(describe.unfit(matrix.head(config), needed, free))
-    slowest = 0.0  # seconds a configuration, of the groups so far
+    pace = 0.0  # seconds a configuration, of the last group: the first may hold a compiler
+    peak: dict[str, Any] | None = None
     for group in groups(fitting, room):
         started = time.monotonic()
-        if until is not None and started + slowest * len(group) > until:
+        if until is not None and started + pace * len(group) > until:
             left = ", ".join(f"{width}x{height}" for width, height in sizes[sizes.index(group[0].size) :])
             bench.progress.note(f"the time is over: {left} not measured; run again, it resumes")
             break
-        measure_group(bench, matrix, results, group)
-        slowest = max(slowest, (time.monotonic() - started) / len(group))
+        peak = measure_group(bench, matrix, results, group, peak or bench.gemm_peak(matrix.fingerprint["cores_used"]))
+        pace = (time.monotonic() - started) / len(group)
 
 
-def measure_group(bench: Bench, matrix: Matrix, results: ResultsFile, group: Sequence[Config]) -> None:
-    """Measure configurations of one size in turns and append their records."""
+def measure_group(
+    bench: Bench, matrix: Matrix, results: ResultsFile, group: Sequence[Config], peak_before: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure configurations of one size in turns and append their records; the GEMM peak after it, which is the one
+    before the next group."""
     started, before = datetime.now(timezone.utc), moment()
-    peak = bench.gemm_peak(matrix.fingerprint["cores_used"])
     measurements = bench.measure(group)
-    peak = _higher(peak, bench.gemm_peak(matrix.fingerprint["cores_used"]))
+    peak_after = bench.gemm_peak(matrix.fingerprint["cores_used"])
+    peak = _higher(peak_before, peak_after)
     run = {
         "started": started.isoformat(timespec="seconds"),
         "group": f"{started:%Y%m%dT%H%M%S}-{matrix.key(group[0])[:6]}",
@@ -162,6 +166,7 @@ def measure_group(bench: Bench, matrix: Matrix, results: ResultsFile, group: Seq
         record = describe.measured(record, one, run, needed)
         record = describe.speed(record, one.config.flop, peak)
         results.append(record | compare(bench, matrix, one, pictures))
+    return peak_after
 
 
 def compare(bench: Bench, matrix: Matrix, one: Measurement, pictures: dict[str, Path | None]) -> dict[str, Any]:
