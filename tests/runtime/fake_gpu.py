@@ -64,6 +64,8 @@ class Error(IntEnum):
     cudaSuccess = 0
     cudaErrorMemoryAllocation = 2
     cudaErrorIllegalState = 401
+    cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureInvalidated = 901
     cudaErrorStreamCaptureUnjoined = 904
 
 
@@ -83,6 +85,8 @@ class FakeGpu:
         self.order = random.Random(0)
         self.running: dict[int, Op] = {}  # scratch address -> its last user
         self.capturing = False
+        self.spoiled = False  # what is captured: no graph comes of it
+        self.last_error = Error.cudaSuccess
         self.lock = threading.RLock()  # a stream waits in one thread and submits in another
         names = [name for name in dir(self) if name.startswith("cuda")]
         self.cudart = SimpleNamespace(
@@ -95,8 +99,23 @@ class FakeGpu:
             cudaHostAllocDefault=0,
             cudaHostAllocMapped=2,
             cudaDeviceAttr=SimpleNamespace(cudaDevAttrIntegrated=18, cudaDevAttrCanMapHostMemory=19),
-            **{name: getattr(self, name) for name in names},
+            **{name: self._remembering(getattr(self, name)) for name in names},
         )
+
+    def _remembering(self, call: Any) -> Any:
+        """A failure stays the thread's last error until it is asked for."""
+
+        def remember(*arguments: Any) -> Any:
+            result = call(*arguments)
+            if result[0] != Error.cudaSuccess and call.__name__ != "cudaGetLastError":
+                self.last_error = result[0]
+            return result
+
+        return remember
+
+    def spoil(self) -> None:
+        """Something that CUDA permits in no capture was asked for in one."""
+        self.spoiled, self.last_error = True, Error.cudaErrorStreamCaptureUnsupported
 
     def nothing_left(self) -> bool:
         return not self.memory and not any(self.live.values())
@@ -111,6 +130,10 @@ class FakeGpu:
 
     def cudaGetErrorString(self, status: Error) -> Any:
         return Error.cudaSuccess, b"of the fake"
+
+    def cudaGetLastError(self) -> Any:
+        found, self.last_error = self.last_error, Error.cudaSuccess
+        return (found,)
 
     def _allocate(self, kind: str, size: int) -> Any:
         if self.capturing:
@@ -216,7 +239,7 @@ class FakeGpu:
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> Any:
         queue = self.streams[stream]
         queue.enter([])
-        self.capturing = True
+        self.capturing, self.spoiled = True, False
         self.made["captures"] += 1
         return (Error.cudaSuccess,)
 
@@ -227,6 +250,8 @@ class FakeGpu:
         for one in self.streams.values():
             if one.capture is ops:
                 one.leave()
+        if self.spoiled:
+            return Error.cudaErrorStreamCaptureInvalidated, None
         if not set(ops) <= joined:
             return Error.cudaErrorStreamCaptureUnjoined, None
         number = self._new("template")

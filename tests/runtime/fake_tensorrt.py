@@ -121,6 +121,7 @@ class FakeContext:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.scratch: tuple[int, int] | None = None
+        self.ready = False  # a new shape's first run makes it so
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
@@ -142,7 +143,11 @@ class FakeContext:
         return self.trt.capturable
 
     def execute_async_v3(self, stream: int) -> bool:
-        if self.trt.fails_in_capture and self.gpu.capturing:
+        if self.gpu.last_error:
+            self.engine.log.log(self.trt.ILogger.Severity.ERROR, f"an error of before: {self.gpu.last_error.name}")
+            return False
+        if self.gpu.capturing and (self.trt.fails_in_capture or not self.ready):
+            self.gpu.spoil()
             self.engine.log.log(self.trt.ILogger.Severity.ERROR, "operation not permitted when stream is capturing")
             return False
         assert set(self.addresses) == set(self.engine.types)
@@ -153,6 +158,7 @@ class FakeContext:
         def work() -> None:
             assert scratch in self.gpu.memory
             self.gpu.made["runs"] += 1
+            self.ready = True
             types = {name: kind[1] for name, kind in self.engine.types.items()}
             feeds = {name: self.gpu.array(addresses[name], types[name], self.shapes[name]) for name in self.shapes}
             assert all(np.isfinite(array.astype("f4")).all() for array in feeds.values()), "read before it was written"

@@ -92,14 +92,18 @@ class TensorRTBackend:
         return StageCall(context, tensors, self._main)
 
     def sequence(self, parts: Sequence[Part]) -> Job:
-        job = TrtJob(parts, self._main, self._aside, self._uploads)
-        if not job.capturable and not self.why:
-            self.why = (
-                f"{self.name} runs stage after stage: the library says that these engines cannot be captured into a "
-                "CUDA graph. Engines built by this version of `python -m export.engine` (--rebuild) can"
+        job = TrtJob(parts, self._main, self._aside, self._uploads, self._uncaptured)
+        if not job.capturable:
+            self._uncaptured(
+                "the library says that these engines cannot be captured into a CUDA graph. Engines built by this "
+                "version of `python -m export.engine` (--rebuild) can"
             )
-            _log.info(self.why)
         return job
+
+    def _uncaptured(self, reason: str) -> None:
+        if not self.why:
+            self.why = f"{self.name} runs stage after stage: {reason}"
+            _log.info(self.why)
 
     def close(self) -> None:
         try:

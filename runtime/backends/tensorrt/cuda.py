@@ -39,6 +39,7 @@ def check(result: tuple[Any, ...]) -> Any:
     """The value of a call of ``cuda.bindings``, whose first item is its status. Raises EngineError."""
     status, *values = result
     if status != cudart.cudaError_t.cudaSuccess:
+        cudart.cudaGetLastError()  # else a library that asks after its next kernel finds it and takes it for its own
         name, text = (ask(status)[1].decode() for ask in (cudart.cudaGetErrorName, cudart.cudaGetErrorString))
         if name == "cudaErrorMemoryAllocation":
             cure = "use a smaller photo or batch, or close what else uses the GPU"
@@ -164,7 +165,7 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
     """What ``work`` queues on ``stream``, as a graph; it does not run.
 
     Streams that wait for an event of this one inside are captured too, and have to be joined again inside. Raises
-    EngineError, also when CUDA refused something inside.
+    EngineError, also when CUDA refused something inside; the streams can be used again then.
     """
     # thread-local: other threads may go on copying and allocating
     check(cudart.cudaStreamBeginCapture(stream.handle, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
@@ -175,6 +176,7 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
         status, graph = cudart.cudaStreamEndCapture(stream.handle)
         if status == cudart.cudaError_t.cudaSuccess:
             cudart.cudaGraphDestroy(graph)
+        cudart.cudaGetLastError()
         raise
     graph = check(cudart.cudaStreamEndCapture(stream.handle))
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...errors import EngineError
 from ..base import Part, Times
 from .cuda import DeviceMemory, Event, Graph, Stream, capture, elapsed
 from .engines import Context
@@ -55,14 +56,17 @@ class StageCall:
 
 class TrtJob:
     """The parts before the last run on the main lane, those aside on the other one beside them; the last waits for
-    both. The first submit runs them one by one and captures them for the submits after it."""
+    both. The first submit runs them one by one and captures them for the submits after it; where CUDA refuses that,
+    those run one by one too, and ``refused`` is told the reason."""
 
-    def __init__(self, parts: Sequence[Part], main: Lane, aside: Lane, uploads: Stream) -> None:
+    def __init__(
+        self, parts: Sequence[Part], main: Lane, aside: Lane, uploads: Stream, refused: Callable[[str], None]
+    ) -> None:
         self._work: list[tuple[str, StageCall, Lane]] = []
         for part in parts:
             assert isinstance(part.call, StageCall)
             self._work.append((part.name, part.call, aside if part.concurrent else main))
-        self._main, self._aside, self._uploads = main, aside, uploads
+        self._main, self._aside, self._uploads, self._refused = main, aside, uploads, refused
         self._scratch: dict[Lane, DeviceMemory] = {}
         for lane in (main, aside):
             needs = [call.context.scratch_bytes for _, call, where in self._work if where is lane]
@@ -72,12 +76,13 @@ class TrtJob:
         self.capturable = all(call.context.capturable(lane.stream.number) for _, call, lane in self._work)
         self._uploaded, self._fork, self._join = Event(), Event(), Event()
         self._start, self._end = Event(timed=True), Event(timed=True)
-        marked = () if self.capturable else self._work
-        self._marks = [(Event(timed=True), Event(timed=True)) for _ in marked]
+        self._marks: list[tuple[Event, Event]] = []
         self._graph: Graph | None = None
 
     def submit(self) -> None:
         main = self._main.stream
+        if not self.capturable and not self._marks:
+            self._marks = [(Event(timed=True), Event(timed=True)) for _ in self._work]
         self._uploaded.record(self._uploads)
         main.wait(self._uploaded)
         if self._graph is None:
@@ -89,12 +94,17 @@ class TrtJob:
             self._enqueue()
         self._end.record(main)
         if self._graph is None and self.capturable:
-            # after a run: the library finishes what a new shape needs in it, and may not do so in a capture
-            self._graph = capture(main, self._enqueue)
+            # after a run that has ended: the library finishes what a new shape needs in it, which no capture may hold
+            main.synchronize()
+            try:
+                self._graph = capture(main, self._enqueue)
+            except EngineError as error:
+                self.capturable = False
+                self._refused(str(error))
 
     def wait(self) -> Times:
         self._end.synchronize()
-        if self.capturable:
+        if not self._marks:
             return [("graph", elapsed(self._start, self._end))]
         return [(name, elapsed(*marks)) for (name, _, _), marks in zip(self._work, self._marks, strict=True)]
 
