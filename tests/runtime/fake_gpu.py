@@ -84,7 +84,7 @@ class FakeGpu:
         self.numbers = itertools.count(1000)
         self.order = random.Random(0)
         self.running: dict[int, Op] = {}  # scratch address -> its last user
-        self.capturing = False
+        self.capturing = 0  # the thread that captures; others may do what they want
         self.spoiled = False  # what is captured: no graph comes of it
         self.last_error = Error.cudaSuccess
         self.lock = threading.RLock()  # a stream waits in one thread and submits in another
@@ -136,8 +136,9 @@ class FakeGpu:
         return (found,)
 
     def _allocate(self, kind: str, size: int) -> Any:
-        if self.capturing:
-            return Error.cudaErrorIllegalState, None
+        if self.capturing == threading.get_ident():
+            self.spoil()
+            return Error.cudaErrorStreamCaptureUnsupported, None
         if self.device_bytes() + size > self.limit:
             return Error.cudaErrorMemoryAllocation, None
         array = np.full(size, 0xFF, np.uint8)  # NaN: what is read before it was written is seen
@@ -146,6 +147,9 @@ class FakeGpu:
         return Error.cudaSuccess, array.ctypes.data
 
     def _release(self, address: int) -> Any:
+        if self.capturing == threading.get_ident():
+            self.spoil()
+            return (Error.cudaErrorStreamCaptureUnsupported,)
         if address:
             del self.memory[address]
             self.running.pop(address, None)
@@ -239,13 +243,13 @@ class FakeGpu:
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> Any:
         queue = self.streams[stream]
         queue.enter([])
-        self.capturing, self.spoiled = True, False
+        self.capturing, self.spoiled = threading.get_ident(), False
         self.made["captures"] += 1
         return (Error.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream: int) -> Any:
         queue = self.streams[stream]
-        ops, self.capturing = queue.capture, False
+        ops, self.capturing = queue.capture, 0
         joined = {queue.last, *queue.last.ancestors()} if queue.last else set()
         for one in self.streams.values():
             if one.capture is ops:

@@ -7,6 +7,7 @@ CUDA shows this process (``CUDA_VISIBLE_DEVICES`` chooses).
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import math
 import weakref
@@ -167,6 +168,17 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
     Streams that wait for an event of this one inside are captured too, and have to be joined again inside. Raises
     EngineError, also when CUDA refused something inside; the streams can be used again then.
     """
+    # Python's collector may drop a block of memory at any new object; to free it here would spoil the capture
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _captured(stream, work)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _captured(stream: Stream, work: Callable[[], None]) -> Graph:
     # thread-local: other threads may go on copying and allocating
     check(cudart.cudaStreamBeginCapture(stream.handle, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
     try:

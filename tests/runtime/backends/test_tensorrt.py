@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -176,6 +177,34 @@ def test_a_capture_that_cuda_refuses_leaves_the_parts_to_run_in_order_and_it_is_
         assert enhancer.backend.why == why
     for seed, result in enumerate(found):
         np.testing.assert_array_equal(result, reference(photo(seed=seed), steps=1))
+
+
+def test_the_collector_frees_nothing_while_work_is_captured(machine):
+    """What it drops frees GPU memory in whichever thread it runs in, and no capture holds that."""
+    from runtime.backends.tensorrt import cuda
+
+    stream, event, old = cuda.Stream(), cuda.Event(), gc.get_threshold()
+
+    circle = [cuda.DeviceMemory(64)]
+    circle.append(circle)  # only the collector frees it
+    held = [circle]
+    del circle
+
+    def work():
+        event.record(stream)
+        held.clear()
+        return [[] for _ in range(100)]  # at new objects the collector runs
+
+    gc.set_threshold(1)
+    try:
+        graph = cuda.capture(stream, work)
+    finally:
+        gc.set_threshold(*old)
+    assert gc.isenabled()
+    gc.collect()
+    assert not machine.gpu.memory
+    graph.launch(stream)
+    stream.synchronize()
 
 
 def test_out_of_gpu_memory_names_the_cure_and_a_smaller_photo_still_works(machine, package):
