@@ -63,6 +63,7 @@ class Queue:
 class Error(IntEnum):
     cudaSuccess = 0
     cudaErrorMemoryAllocation = 2
+    cudaErrorInvalidResourceHandle = 400
     cudaErrorIllegalState = 401
     cudaErrorStreamCaptureUnsupported = 900
     cudaErrorStreamCaptureInvalidated = 901
@@ -87,6 +88,7 @@ class FakeGpu:
         self.capturing = 0  # the thread that captures; others may do what they want
         self.spoiled = False  # what is captured: no graph comes of it
         self.last_error = Error.cudaSuccess
+        self.chosen = threading.local()  # a thread's device, 0 or 1; all that we make has to be on 0
         self.lock = threading.RLock()  # a stream waits in one thread and submits in another
         names = [name for name in dir(self) if name.startswith("cuda")]
         self.cudart = SimpleNamespace(
@@ -135,10 +137,21 @@ class FakeGpu:
         found, self.last_error = self.last_error, Error.cudaSuccess
         return (found,)
 
+    def device(self) -> int:
+        return getattr(self.chosen, "device", 0)
+
+    def cudaGetDevice(self) -> Any:
+        return Error.cudaSuccess, self.device()
+
+    def cudaSetDevice(self, device: int) -> Any:
+        self.chosen.device = device
+        return (Error.cudaSuccess,)
+
     def _allocate(self, kind: str, size: int) -> Any:
         if self.capturing == threading.get_ident():
             self.spoil()
             return Error.cudaErrorStreamCaptureUnsupported, None
+        assert self.device() == 0, f"{kind} memory on the app's GPU"
         if self.device_bytes() + size > self.limit:
             return Error.cudaErrorMemoryAllocation, None
         array = np.full(size, 0xFF, np.uint8)  # NaN: what is read before it was written is seen
@@ -176,6 +189,7 @@ class FakeGpu:
         return self._release(address)
 
     def _new(self, kind: str) -> int:
+        assert self.device() == 0, f"a {kind} on the app's GPU"
         number = next(self.numbers)
         self.live[kind].add(number)
         return number
@@ -199,6 +213,8 @@ class FakeGpu:
         return (Error.cudaSuccess,)
 
     def cudaEventRecord(self, event: int, stream: int) -> Any:
+        if self.device():
+            return (Error.cudaErrorInvalidResourceHandle,)
         self.events[event] = self.streams[stream].add(lambda: None)
         return (Error.cudaSuccess,)
 
@@ -276,6 +292,8 @@ class FakeGpu:
         return (Error.cudaSuccess,)
 
     def cudaGraphLaunch(self, graph: int, stream: int) -> Any:
+        if self.device():
+            return (Error.cudaErrorInvalidResourceHandle,)
         assert graph in self.live["graph"]
         self.made["launches"] += 1
         queue = self.streams[stream]

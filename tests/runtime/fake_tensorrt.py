@@ -80,6 +80,7 @@ class FakeEngine:
         strategy = how.strategy if isinstance(how, FakeConfig) else how
         assert strategy == "user"
         assert isinstance(how, FakeConfig) == self.trt.rtx
+        assert self.trt.gpu.device() == 0, "a context on the app's GPU"
         self.trt.contexts_made += 1
         if self.trt.rtx:
             assert how.dynamic_shapes_kernel_specialization_strategy == "eager"
@@ -143,6 +144,7 @@ class FakeContext:
         return self.trt.capturable
 
     def execute_async_v3(self, stream: int) -> bool:
+        assert self.gpu.device() == 0, "a stage on the app's GPU"
         if self.gpu.last_error:
             self.engine.log.log(self.trt.ILogger.Severity.ERROR, f"an error of before: {self.gpu.last_error.name}")
             return False

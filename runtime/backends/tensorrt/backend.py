@@ -54,9 +54,10 @@ class TensorRTBackend:
         self.why = ""
         self._library = library
         self._manifest = package.manifest
-        self._engines = Engines(package, library)
-        self._main, self._aside = Lane(), Lane()
-        self._uploads, self._downloads = cuda.Stream(), cuda.Stream()
+        with cuda.first_device():
+            self._engines = Engines(package, library)
+            self._main, self._aside = Lane(), Lane()
+            self._uploads, self._downloads = cuda.Stream(), cuda.Stream()
         self._mapped = _PHOTO if cuda.shares_memory() else ""
 
     def photo_io(
@@ -64,18 +65,21 @@ class TensorRTBackend:
     ) -> PhotoIO:
         raise NotImplementedError  # no engines for it: the host converts
 
+    @cuda.first_device()
     def buffer(self, spec: TensorSpec, shape: tuple[int, ...]) -> DeviceTensor:
         dtype = bfloat16.host_dtype(spec.dtype)
         if spec.name == self._mapped:
             return DeviceTensor(cuda.MappedMemory(shape, dtype), shape, dtype)
         return DeviceTensor(cuda.DeviceMemory(math.prod(shape) * dtype.itemsize), shape, dtype)
 
+    @cuda.first_device()
     def upload(self, buffer: DeviceTensor, array: NDArray[Any]) -> None:
         # a copy before this one may still read the staging array: what it copies is copied over by this one
         bfloat16.fill(buffer.staging, array)
         if isinstance(buffer.memory, cuda.DeviceMemory):
             cuda.copy_to_device(buffer.memory, buffer.staging, self._uploads)
 
+    @cuda.first_device()
     def download(self, buffer: DeviceTensor) -> NDArray[Any]:
         if isinstance(buffer.memory, cuda.DeviceMemory):
             copied = cuda.Event()
@@ -84,6 +88,7 @@ class TensorRTBackend:
             copied.synchronize()
         return bfloat16.floats(buffer.staging)
 
+    @cuda.first_device()
     def bind(
         self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
     ) -> StageCall:
@@ -91,6 +96,7 @@ class TensorRTBackend:
         context = self._engines.context(spec, {one.name: tensors[one.name].shape for one in spec.inputs})
         return StageCall(context, tensors, self._main)
 
+    @cuda.first_device()
     def sequence(self, parts: Sequence[Part]) -> Job:
         job = TrtJob(parts, self._main, self._aside, self._uploads, self._uncaptured)
         if not job.capturable:
@@ -105,6 +111,7 @@ class TensorRTBackend:
             self.why = f"{self.name} runs stage after stage: {reason}"
             _log.info(self.why)
 
+    @cuda.first_device()
     def close(self) -> None:
         try:
             for stream in (self._uploads, self._main.stream, self._aside.stream, self._downloads):

@@ -11,7 +11,8 @@ import gc
 import logging
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,25 @@ def check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
+@contextmanager
+def first_device() -> Iterator[None]:
+    """Inside, what is made and queued is on the first GPU. Each thread has its own choice, and an app may have made
+    another one in this thread: it stands again afterwards."""
+    chosen = check(cudart.cudaGetDevice())
+    if chosen:
+        check(cudart.cudaSetDevice(0))
+    try:
+        yield
+    finally:
+        if chosen:
+            check(cudart.cudaSetDevice(chosen))
+
+
 def require_device() -> None:
     """Raises BackendUnavailableError where CUDA does not start, or is newer than the driver."""
     try:
-        check(cudart.cudaFree(0))  # makes the device's context, and nothing else
+        with first_device():
+            check(cudart.cudaFree(0))  # makes the device's context, and nothing else
     except EngineError as error:
         if "cudaErrorInsufficientDriver" in str(error):
             raise _unusable("it is built for a newer CUDA than the driver speaks") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import EngineError
 from ..base import Part, Times
-from .cuda import DeviceMemory, Event, Graph, Stream, capture, elapsed
+from .cuda import DeviceMemory, Event, Graph, Stream, capture, elapsed, first_device
 from .engines import Context
 
 _SMALLEST = 256  # bytes; several stages need none
@@ -48,6 +48,7 @@ class StageCall:
     def enqueue(self, stream: Stream) -> None:
         self.context.enqueue(self._addresses, stream.number)
 
+    @first_device()
     def __call__(self) -> None:
         self._scratch = self._lane.scratch(self.context.scratch_bytes)
         self.context.use_scratch(self._scratch)
@@ -79,6 +80,7 @@ class TrtJob:
         self._marks: list[tuple[Event, Event]] = []
         self._graph: Graph | None = None
 
+    @first_device()
     def submit(self) -> None:
         main = self._main.stream
         if not self.capturable and not self._marks:

@@ -179,6 +179,21 @@ def test_a_capture_that_cuda_refuses_leaves_the_parts_to_run_in_order_and_it_is_
         np.testing.assert_array_equal(result, reference(photo(seed=seed), steps=1))
 
 
+def test_an_app_that_uses_its_second_gpu_in_a_thread_keeps_it(machine, package, reference):
+    build_engines(package)
+    machine.gpu.chosen.device = 1
+    frames = [photo(seed=seed) for seed in range(3)]
+    with Enhancer.open(package, backend="tensorrt") as enhancer:
+        found = [enhancer(photo(), steps=2) for _ in range(2)]
+        assert machine.gpu.device() == 1
+        streamed = list(enhancer.stream(frames, steps=2))
+    assert machine.gpu.device() == 1
+    for result in found:
+        np.testing.assert_array_equal(result, reference(photo(), steps=2))
+    for frame, result in zip(frames, streamed, strict=True):
+        np.testing.assert_array_equal(result, reference(frame, steps=2))
+
+
 def test_the_collector_frees_nothing_while_work_is_captured(machine):
     """What it drops frees GPU memory in whichever thread it runs in, and no capture holds that."""
     from runtime.backends.tensorrt import cuda
