@@ -149,6 +149,10 @@ class TensorRTBuilder:
             if gpu is None:
                 cure = "none is visible here (nvidia-smi?). `--target tensorrt-rtx` builds without one"
                 raise BackendUnavailableError(f"TensorRT builds on the GPU that it builds for, and {cure}.")
+            level = self.options.hardware_compatibility
+            if level != "none" and not hasattr(self._trt.HardwareCompatibilityLevel, level.upper()):
+                cure = "Leave it out, or install a TensorRT newer than 10.8"
+                raise InputError(f"--hardware-compatibility {level}: TensorRT {version} has no such level. {cure}.")
             return
         supported = rtx_capabilities(self._trt)
         named = ", ".join(supported)

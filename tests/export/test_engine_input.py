@@ -74,12 +74,16 @@ def test_profiles_name_every_dynamic_input(tiny_package):
     assert shapes["x_t"] == [[1, 3, 2, 2], [1, 3, 6, 4], [3, 3, 8, 16]]
 
 
-def fake_library(monkeypatch, name: str, version: str, capabilities=("SM89", "SM120")) -> None:
+LEVELS = ("NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY")
+
+
+def fake_library(monkeypatch, name: str, version: str, capabilities=("SM89", "SM120"), levels=LEVELS) -> None:
     library = SimpleNamespace(
         __version__=version,
         __file__="/usr/lib/python3/dist-packages/tensorrt/__init__.py",
         Builder=object,
         ComputeCapability=SimpleNamespace(**dict.fromkeys(capabilities, 0)),
+        HardwareCompatibilityLevel=SimpleNamespace(**dict.fromkeys(levels, 0)),
     )
     monkeypatch.setattr(tensorrt_builder, "load", lambda name, user: library)
 
@@ -99,9 +103,9 @@ def test_a_gpu_that_rtx_does_not_support_is_refused_by_name(monkeypatch, name, c
 
 
 def test_the_environment_of_a_tensorrt_engine(monkeypatch):
-    fake_library(monkeypatch, "tensorrt", "10.3.0")
+    fake_library(monkeypatch, "tensorrt", "10.13.0")
     with_gpu(monkeypatch, "NVIDIA L4", "8.9")
-    assert TensorRTBuilder("tensorrt", Options()).environment["library"] == "tensorrt 10.3.0"
+    assert TensorRTBuilder("tensorrt", Options()).environment["library"] == "tensorrt 10.13.0"
 
     def scope(target: Target = "tensorrt", **options) -> tuple[str, str, tuple[str, ...]]:
         return tuple(TensorRTBuilder(target, Options(**options)).environment["gpu"].values())
@@ -111,6 +115,14 @@ def test_the_environment_of_a_tensorrt_engine(monkeypatch):
     assert scope(hardware_compatibility="same_compute_capability") == ("compute_capability", "", ("8.9",))
     assert scope("tensorrt-rtx") == ("every_rtx", "", ())
     assert scope("tensorrt-rtx", compute_capabilities=("8.9", "12.0")) == ("compute_capability", "", ("8.9", "12.0"))
+
+
+def test_a_hardware_compatibility_that_this_tensorrt_lacks_is_refused(monkeypatch):
+    with_gpu(monkeypatch, "NVIDIA L4", "8.9")
+    fake_library(monkeypatch, "tensorrt", "10.3.0", levels=LEVELS[:2])
+    TensorRTBuilder("tensorrt", Options(hardware_compatibility="ampere_plus"))
+    with pytest.raises(InputError, match=r"same_compute_capability: TensorRT 10\.3\.0 has no such level"):
+        TensorRTBuilder("tensorrt", Options(hardware_compatibility="same_compute_capability"))
 
 
 def test_an_rtx_engine_takes_its_memory_from_the_user(tiny_package, tmp_path, monkeypatch):
