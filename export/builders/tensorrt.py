@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.backends.tensorrt.library import make_log
+from runtime.backends.tensorrt.library import log_of
 from runtime.engines.cache import PLAN
 from runtime.engines.fit import GpuScope, environment
 from runtime.engines.libraries import advice, is_server_build, load
@@ -89,7 +89,9 @@ class TensorRTBuilder:
             import tensorrt as trt
         else:
             trt = self._trt
-        log = make_log(trt)
+        log = log_of(trt)
+        log.errors.clear()
+        log.figures.clear()
         # the loaders take this one, and the report is read from it
         importlib.import_module(get_trt_logger.__module__).TRT_LOGGER = log  # type: ignore[attr-defined]
         G_LOGGER.module_severity = G_LOGGER.CRITICAL + 1  # ours is the error that is shown

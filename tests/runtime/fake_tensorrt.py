@@ -35,7 +35,14 @@ class FakeTensorRT:
         self.ILogger = type("ILogger", (), {"Severity": Severity})
         self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
         self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
-        self.Runtime = lambda log: FakeRuntime(self, log)
+        self.logs: list[Any] = []
+        self.Runtime = self.runtime
+
+    def runtime(self, log: Any) -> FakeRuntime:
+        if log not in self.logs:
+            self.logs.append(log)
+        assert len(self.logs) == 1, "the logger passed into createInferRuntime differs from one already registered"
+        return FakeRuntime(self, log)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...engines.libraries import load, module_name
@@ -34,7 +35,7 @@ class Library:
         self.trt: Any = load(target, f"the backend {target}")
         self.version = str(self.trt.__version__)
         self.rtx = target == "tensorrt-rtx"
-        self.log = make_log(self.trt)
+        self.log = log_of(self.trt)
 
     def failure(self, what: str, cure: str) -> EngineError:
         """An error with the library's own last words, which are forgotten then. what: "could not ..."."""
@@ -44,9 +45,10 @@ class Library:
         return failure(f"{module_name(self.target)} {self.version} {what}: {words}. {cure}")
 
 
-def make_log(library: Any) -> Any:
-    """A logger of ``library`` that hands everything to ``logging`` and keeps the last ``errors`` and, of a build, the
-    ``figures``: "Total Activation Memory" and the like -> bytes."""
+@cache
+def log_of(library: Any) -> Any:
+    """The logger of ``library``, one a process, as the library wants it. It hands everything to ``logging`` and keeps
+    the last ``errors`` and, of a build, the ``figures``: "Total Activation Memory" and the like -> bytes."""
 
     if TYPE_CHECKING:
         import tensorrt as trt
