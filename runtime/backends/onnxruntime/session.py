@@ -32,6 +32,7 @@ try:
     from .forms import cuda_engine, engine_graph
     from .owner import OwnedJob, Owner
     from .photo_io import OrtPhotoIO
+    from .preload import preload
 except ImportError as error:
     raise unavailable("onnxruntime", "the backend onnxruntime", error) from error
 
@@ -75,8 +76,7 @@ class OnnxRuntimeBackend:
                     "the one that is there, or ask for another provider."
                 )
         self._device = "cuda" if full[0] in _NVIDIA else "cpu"
-        if self._device == "cuda" and hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # CUDA and cuDNN from wheels are not where the loader looks
+        self._not_loaded = preload() if self._device == "cuda" else ""
         self._package, self._providers = package, full
         with _FIRST:
             self._one_region = low_memory and full == [_CPU] and _one_region()
@@ -156,7 +156,8 @@ class OnnxRuntimeBackend:
         if session.get_providers()[0] != providers[0]:
             raise BackendUnavailableError(
                 f"provider {providers[0]} was asked for and onnxruntime fell back to {session.get_providers()[0]}: "
-                "its libraries do not load here (CUDA or cuDNN of another version?); install them or ask for CPU."
+                f"its libraries do not load here ({self._not_loaded or 'CUDA or cuDNN of another version?'}); "
+                "`python -m runtime.doctor` says what to install, or ask for the CPU."
             )
         return session
 

@@ -4,8 +4,12 @@ import gc
 import weakref
 
 import numpy as np
+import onnxruntime as ort
+import pytest
 
+from runtime import BackendUnavailableError
 from runtime.backends import open_backend
+from runtime.backends.onnxruntime import preload as preloading
 from runtime.package.reading import Package
 
 
@@ -27,3 +31,18 @@ def test_a_call_keeps_its_buffers_alive(tiny_package):
     del call, x_cond
     gc.collect()
     assert all(reference() is None for reference in alive)
+
+
+def test_what_onnxruntime_prints_of_missing_libraries_is_in_the_error_and_not_on_stdout(
+    tiny_package, monkeypatch, capsys
+):
+    words = "Failed to load libcublasLt.so.13: cannot open shared object file"
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print(words), raising=False)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    real = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", lambda graph, options, **_: real(graph, options))
+    preloading.preload.cache_clear()
+    with pytest.raises(BackendUnavailableError, match=rf"fell back to CPU.*{words}.*runtime\.doctor"):
+        open_backend("onnxruntime", Package.open(tiny_package), ["CUDA"])
+    preloading.preload.cache_clear()
+    assert capsys.readouterr().out == ""
