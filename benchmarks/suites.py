@@ -46,8 +46,7 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
         backends.append("onnxruntime:CUDA")
     if not backends:
         raise BackendUnavailableError(
-            "--suite gpu: neither TensorRT nor onnxruntime-gpu is installed; `pip install '.[tensorrt]'` (on a Jetson: "
-            "apt, see docs/engines.md)."
+            "--suite gpu: neither TensorRT nor onnxruntime-gpu is installed; docs/engines.md says which fits here."
         )
     paths = list(packages) or [build_package(precision) for precision in _PRECISIONS]
     for path in paths if targets else []:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.backends.tensorrt.library import log_of
 from runtime.engines.cache import PLAN
 from runtime.engines.fit import GpuScope, environment
-from runtime.engines.libraries import advice, is_server_build, load
+from runtime.engines.libraries import advice, is_server_build, load, wheel_of
 from runtime.errors import BackendUnavailableError, EngineError, InputError, one_line
 from runtime.machine.gpu import current_gpu
 from runtime.names import Target
@@ -146,7 +146,7 @@ class TensorRTBuilder:
         if not self._rtx:
             if _version(self._trt) < OLDEST:
                 needed = f"{OLDEST[0]}.{OLDEST[1]} or newer is needed"
-                cure = "JetPack 6.2 has 10.3, a server takes `pip install tensorrt`"
+                cure = f"JetPack 6.2 has 10.3, a server takes `pip install {wheel_of('tensorrt', gpu)}`"
                 raise BackendUnavailableError(f"TensorRT {version} is here; {needed} ({cure}).")
             if gpu is None:
                 cure = "none is visible here (nvidia-smi?). `--target tensorrt-rtx` builds without one"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..engines.cache import Engine, EngineCache, build_command
 from ..engines.fit import Machine, misfit, photo_sizes
-from ..engines.libraries import install_line, installed, is_server_build, library_of
+from ..engines.libraries import install_line, installed, is_server_build, library_of, wheel_of
 from ..machine.gpu import Gpu, is_jetson
 from ..machine.host import ONNXRUNTIME_WHEELS, nvidia_devices
 from ..names import BACKENDS
@@ -21,7 +21,7 @@ from .child import NVIDIA, run_probe
 
 Verdict = Literal["ok", "absent", "problem"]
 # provider -> the library that its onnxruntime wheel does not bring
-_EXTRA = {"TensorrtExecutionProvider": "tensorrt", "NvTensorRTRTXExecutionProvider": "tensorrt-rtx"}
+_EXTRA = {"TensorrtExecutionProvider": "tensorrt"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[C
     if len(wheels) > 1:
         special = [name for name in wheels if name not in ("onnxruntime", "onnxruntime-gpu")]
         if gpu is not None and "onnxruntime-gpu" in wheels:
-            keep = gpu_wheel(gpu)
+            keep = wheel_of("onnxruntime-gpu", gpu)
         else:
             keep = (special or ["onnxruntime"])[0]
             keep += f"=={libraries[keep]}" if keep in libraries else ""
@@ -74,22 +74,12 @@ def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
     if wheel and not gpu.integrated:  # a Jetson's wheels come from elsewhere than PyPI
         # those of PyPI are built for CUDA 13 from 1.27 on, for 12 before
         needs = 13 if [int(number) for number in re.findall(r"\d+", wheel)[:2]] >= [1, 27] else 12
-        speaks = gpu_cuda(gpu)
         detail = f"onnxruntime-gpu {wheel} is built for CUDA {needs}, the driver speaks {gpu.driver_cuda}"
-        if needs > speaks:
-            yield Check("gpu", "cuda", "problem", detail, f"pip install {gpu_wheel(gpu)}")
+        if needs > gpu.cuda:
+            fix = f"pip install {wheel_of('onnxruntime-gpu', gpu)}"
+            yield Check("gpu", "cuda", "problem", detail, fix)
         else:
-            yield Check("gpu", "cuda", "ok", detail + (" and runs it too" if needs < speaks else ""))
-
-
-def gpu_cuda(gpu: Gpu) -> int:
-    """The newest major version of CUDA that the driver speaks."""
-    return int(gpu.driver_cuda.split(".")[0])
-
-
-def gpu_wheel(gpu: Gpu) -> str:
-    """What to give pip for an onnxruntime-gpu that this driver can run."""
-    return '"onnxruntime-gpu[cuda,cudnn]' + ('<1.27"' if gpu_cuda(gpu) < 13 else '"')
+            yield Check("gpu", "cuda", "ok", detail + (" and runs it too" if needs < gpu.cuda else ""))
 
 
 def check_backends(gpu: Gpu | None, libraries: Mapping[str, str]) -> list[Check]:
@@ -119,7 +109,7 @@ def check_backend(name: str, gpu: Gpu | None, libraries: Mapping[str, str]) -> I
     elif gpu is None:
         yield Check("backends", name, "absent", "loads; needs a GPU to run", version=version)
     else:
-        fix = f"pip install 'cuda-bindings=={gpu_cuda(gpu)}.*'"
+        fix = f"pip install 'cuda-bindings=={gpu.cuda}.*'"
         yield Check("backends", name, "problem", "loads; cuda-bindings, which runs engines, is missing", fix, version)
 
 
@@ -138,17 +128,17 @@ def _check_providers(providers: list[str], wheel: str, version: str, gpu: Gpu | 
             detail = "not tried: it calls a web service and computes nothing here"
             yield Check("backends", name, "absent", detail, version=version)
         elif provider not in NVIDIA:
-            fix = f"{install_line(wheel, again=True)}=={version}"
+            fix = f"pip install --force-reinstall {wheel}=={version}"
             yield _judged(name, run_probe("provider", provider), fix, version)
         elif gpu is None:
             yield Check("backends", name, "absent", "needs an NVIDIA GPU to run", version=version)
         elif extra and not installed(extra):
             yield Check("backends", name, "absent", f"{extra} is not installed", install_line(extra), version)
         else:
-            fix = install_line(extra) if extra else f"pip install {gpu_wheel(gpu)}"
+            fix = install_line(extra) if extra else f"pip install {wheel_of('onnxruntime-gpu', gpu)}"
             yield _judged(name, run_probe("provider", provider), fix, version)
     if gpu is not None and not is_jetson() and NVIDIA[0] not in providers:
-        fix = f"pip uninstall -y {wheel} && pip install {gpu_wheel(gpu)}"
+        fix = f"pip uninstall -y {wheel} && pip install {wheel_of('onnxruntime-gpu', gpu)}"
         yield Check("backends", f"onnxruntime {NVIDIA[0]}", "absent", f"not in the wheel {wheel}", fix, version)
 
 

@@ -11,7 +11,7 @@ from subprocess import DEVNULL, STDOUT, TimeoutExpired, run
 from typing import Any
 
 TIMEOUT_S = 60.0  # generous: the first use of a GPU library reads gigabytes from the disk
-NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 # The parent's sys.path goes along: the child then sees the very same libraries, and this module.
 _CHILD = "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
 _CHILD += "importlib.import_module(sys.argv[2]).probe(*sys.argv[3:])"

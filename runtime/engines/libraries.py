@@ -11,6 +11,11 @@ from ..errors import BackendUnavailableError, one_line
 from ..machine import gpu
 
 _LIBRARIES = {"cuda": "onnxruntime"}
+_OF_CUDA_12 = {
+    "tensorrt": "tensorrt-cu12",
+    "tensorrt-rtx": "tensorrt-rtx-cu12",
+    "onnxruntime-gpu": '"onnxruntime-gpu[cuda,cudnn]<1.27"',
+}
 
 
 def library_of(target: str) -> str:
@@ -31,11 +36,18 @@ def installed(library: str) -> bool:
         return False
 
 
+def wheel_of(library: str, here: gpu.Gpu | None) -> str:
+    """What to give pip for a library that the driver of this GPU can run: by the plain name come builds for CUDA 13."""
+    if here is not None and here.cuda < 13 and library in _OF_CUDA_12:
+        return _OF_CUDA_12[library]
+    return '"onnxruntime-gpu[cuda,cudnn]"' if library == "onnxruntime-gpu" else library
+
+
 def install_line(library: str, *, again: bool = False) -> str:
     """The line to type. again: over an installation that does not work."""
     if library == "tensorrt" and gpu.is_jetson():
         return f"sudo apt install {'--reinstall ' if again else ''}python3-libnvinfer-dev"
-    return f"pip install {'--force-reinstall ' if again else ''}{library}"
+    return f"pip install {'--force-reinstall ' if again else ''}{wheel_of(library, gpu.current_gpu())}"
 
 
 def advice(library: str, *, again: bool = False) -> str:

@@ -23,6 +23,11 @@ class Gpu:
     driver_cuda: str
     """The newest CUDA that the driver speaks, such as "13.0"."""
 
+    @property
+    def cuda(self) -> int:
+        """Its major version."""
+        return int(self.driver_cuda.split(".")[0])
+
 
 def is_jetson() -> bool:
     """Whether this is a Jetson board, whose TensorRT comes from apt."""

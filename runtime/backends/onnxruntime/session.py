@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import bfloat16
-from ...engines.libraries import unavailable
+from ...engines.libraries import install_line, unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
 from ...machine.gpu import free_gpu_bytes
@@ -70,10 +70,11 @@ class OnnxRuntimeBackend:
         full = [f"{name.removesuffix('ExecutionProvider')}ExecutionProvider" for name in providers or (_CPU,)]
         for name in full:
             if name not in available:
+                cure = f"for an NVIDIA GPU `{install_line('onnxruntime-gpu')}`"
                 raise BackendUnavailableError(
                     f"provider {name} is not in this build of onnxruntime {ort.__version__} (it has "
-                    f"{', '.join(available)}); install the build that has it, such as onnxruntime-gpu, in place of "
-                    "the one that is there, or ask for another provider."
+                    f"{', '.join(available)}); install the build that has it ({cure}) in place of the one that is "
+                    "there, or ask for another provider."
                 )
         self._device = "cuda" if full[0] in _NVIDIA else "cpu"
         self._not_loaded = preload() if self._device == "cuda" else ""

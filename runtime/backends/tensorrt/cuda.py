@@ -24,8 +24,7 @@ from ...machine.gpu import current_gpu
 
 def _unusable(reason: str) -> BackendUnavailableError:
     gpu = current_gpu()
-    major = gpu.driver_cuda.split(".")[0] if gpu else "13"
-    cure = f"`pip install 'cuda-bindings=={major}.*'` (the number is that of the driver's CUDA)"
+    cure = f"`pip install 'cuda-bindings=={gpu.cuda if gpu else 13}.*'` (the number is that of the driver's CUDA)"
     return BackendUnavailableError(f"the Python package cuda-bindings is not usable here ({reason}); {cure}.")
 
 

@@ -147,7 +147,7 @@ def test_what_is_missing_is_named_with_its_cure(tiny_package, monkeypatch):
         Enhancer.open(tiny_package, backend="tensorrt")
     monkeypatch.setattr("runtime.machine.gpu.is_jetson", lambda: False)
     forget_modules()
-    with pytest.raises(BackendUnavailableError, match=r"`pip install tensorrt`"):
+    with pytest.raises(BackendUnavailableError, match=r"`pip install tensorrt-cu12`"):
         Enhancer.open(tiny_package, backend="tensorrt")
     monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRT(FakeGpu()))
     monkeypatch.setitem(sys.modules, "cuda", None)
