@@ -36,6 +36,7 @@ TAKEN_BY = {
     "optimization_level": TENSORRT,
     "hardware_compatibility": ("tensorrt",),
     "compute_capability": ("tensorrt-rtx",),
+    "no_tf32": TENSORRT,
 }
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +60,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--hardware-compatibility", choices=levels, default="none", help=others)
     gpus = "TensorRT-RTX: build for these GPUs (default: all it supports)"
     add("--compute-capability", action="append", default=[], metavar="X.Y", help=gpus)
+    add("--no-tf32", action="store_true", help="form products of float32 in full: slower, closer in fp32")
     add("--rebuild", action="store_true", help="build even what is there already")
     args = parser.parse_args(argv)
     if args.batch < 1 or (args.workspace is not None and args.workspace < 1):
@@ -141,7 +143,11 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
         from .builders.tensorrt import Options, TensorRTBuilder
 
         options = Options(
-            args.workspace, args.optimization_level, args.hardware_compatibility, tuple(args.compute_capability)
+            args.workspace,
+            args.optimization_level,
+            args.hardware_compatibility,
+            tuple(args.compute_capability),
+            tf32=not args.no_tf32,
         )
         return TensorRTBuilder(args.target, options)
     if args.target == "openvino":

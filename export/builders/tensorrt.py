@@ -43,6 +43,8 @@ class Options:
     """TensorRT: ``none``, ``ampere_plus`` or ``same_compute_capability``."""
     compute_capabilities: tuple[str, ...] = ()
     """TensorRT-RTX: the GPUs to build for; empty: all that it supports."""
+    tf32: bool = True
+    """Whether products of float32 may be formed of 10 bits of each mantissa, as both libraries do by themselves."""
 
 
 class TensorRTBuilder:
@@ -123,11 +125,14 @@ class TensorRTBuilder:
                 found = create(builder, network)
                 # without it the runtime may allocate on its own, and cannot be captured into a CUDA graph
                 found.set_flag(self._trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+                if not options.tf32:
+                    found.clear_flag(self._trt.BuilderFlag.TF32)
                 return found
 
         else:
             cache = str(timing_cache)
-            config = CreateConfig(tf32=True, load_timing_cache=cache if timing_cache.exists() else None, **common)
+            known = cache if timing_cache.exists() else None
+            config = CreateConfig(tf32=options.tf32, load_timing_cache=known, **common)
         # TensorRT 11 has dropped the flag: there every network is strongly typed
         strongly_typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
         try:

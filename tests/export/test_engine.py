@@ -111,6 +111,7 @@ FLAGS = {
     "optimization_level": 4,
     "hardware_compatibility": "ampere_plus",
     "compute_capabilities": ("8.9",),
+    "tf32": False,
 }
 
 
@@ -138,6 +139,7 @@ def test_each_builder_flag_makes_an_engine_stale(flag):
         ["--workspace", "512"],
         ["--optimization-level", "2"],
         ["--compute-capability", "8.9"],
+        ["--no-tf32"],
     ],
     ids=" ".join,
 )

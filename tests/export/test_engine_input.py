@@ -125,6 +125,23 @@ def test_a_hardware_compatibility_that_this_tensorrt_lacks_is_refused(monkeypatc
         TensorRTBuilder("tensorrt", Options(hardware_compatibility="same_compute_capability"))
 
 
+@pytest.mark.parametrize("tf32", [True, False])
+def test_tf32_is_on_unless_told_otherwise(tiny_package, tmp_path, monkeypatch, tf32):
+    trt = pytest.importorskip("tensorrt_rtx")
+    build, found = trt.Builder.build_serialized_network, []
+
+    def spy(builder, network, config):
+        found.append(config.get_flag(trt.BuilderFlag.TF32))
+        return build(builder, network, config)
+
+    monkeypatch.setattr(trt.Builder, "build_serialized_network", spy)
+    package = Package.open(tiny_package)
+    stage = package.manifest.stage("dwt")
+    shapes = profile(stage, size_range([(64, 48)], None, package.manifest.pad_multiple), 1)
+    TensorRTBuilder("tensorrt-rtx", Options(tf32=tf32)).build(package.read(stage.file), shapes, tmp_path / "timing")
+    assert found == [tf32]
+
+
 def test_an_rtx_engine_takes_its_memory_from_the_user(tiny_package, tmp_path, monkeypatch):
     """Without that flag it cannot be captured into a CUDA graph."""
     trt = pytest.importorskip("tensorrt_rtx")
