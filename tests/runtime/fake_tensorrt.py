@@ -129,6 +129,7 @@ class FakeContext:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.scratch: tuple[int, int] | None = None
+        self.captured: list[Any] | None = None  # the capture that it is in: it keeps memory of its own for one
         self.ready = False  # a new shape's first run makes it so
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -159,6 +160,10 @@ class FakeContext:
             self.gpu.spoil()
             self.engine.log.log(self.trt.ILogger.Severity.ERROR, "operation not permitted when stream is capturing")
             return False
+        capture = self.gpu.streams[stream].capture
+        assert capture is None or self.captured is None or self.captured is capture, "one context in two graphs"
+        assert capture is not None or self.captured is None, "a context that a graph uses, beside it"
+        self.captured = capture
         assert set(self.addresses) == set(self.engine.types)
         assert self.scratch is not None
         assert self.scratch[1] >= self.update_device_memory_size_for_shapes()

@@ -93,8 +93,9 @@ class TensorRTBackend:
         self, stage: str, tensors: Mapping[str, DeviceTensor], *, last: bool = True, form: Form = PLAIN
     ) -> StageCall:
         spec = self._manifest.stage(stage)
-        context = self._engines.context(spec, {one.name: tensors[one.name].shape for one in spec.inputs})
-        return StageCall(context, tensors, self._main)
+        shapes = {one.name: tensors[one.name].shape for one in spec.inputs}
+        kind = stage, *sorted(shapes.items())
+        return StageCall(self._engines.maker(spec, shapes), kind, tensors, self._main)
 
     @cuda.first_device()
     def sequence(self, parts: Sequence[Part]) -> Job:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,25 +64,18 @@ class Engines:
             stage.name: needed(package, stage.name, library.target, machine) for stage in package.manifest.stages
         }
         self._loaded: dict[Path, tuple[trt.ICudaEngine, RuntimeCache | None]] = {}  # TensorRT has no such cache
-        self._contexts: weakref.WeakValueDictionary[Any, Context] = weakref.WeakValueDictionary()
         for stage in package.manifest.stages:  # a damaged engine is told now, not at the first photo
             self._load(stage, self._entries[stage.name][0])
 
-    def context(self, stage: Stage, shapes: Shapes) -> Context:
-        """The context of ``stage`` for input tensors of these shapes: one, however many calls share it. It lives as
-        long as a call. Raises InputError where no engine covers the shapes, or EngineError."""
-        entry = self._choose(stage, shapes)
-        key = entry.path, tuple(sorted(shapes.items()))
-        context = self._contexts.get(key)
-        if context is None:
-            context = self._contexts[key] = self._make_context(stage, entry, shapes)
-        return context
+    def maker(self, stage: Stage, shapes: Shapes) -> Callable[[], Context]:
+        """Makes contexts of ``stage`` for input tensors of these shapes; a context lives until it is dropped. Raises
+        InputError where no engine covers the shapes; the maker raises EngineError."""
+        return partial(self._make_context, stage, self._choose(stage, shapes), shapes)
 
     def close(self) -> None:
         for _, cache in self._loaded.values():
             if cache is not None:
                 cache.save()
-        self._contexts.clear()
         self._loaded.clear()
         self._runtime = None
 
