@@ -77,13 +77,13 @@ def _run(model: Any, precision: Any, islands: Collection[str], image: Any, noise
 
     from export.model.diffll import schedule
     from export.tracing.graphs import stage_graphs
-    from runtime.sampler import make_table
+    from runtime.sampler import evenly_spaced, make_table
 
     stages = {stage.name: stage.module for stage in stage_graphs(model, precision, islands)}
     x_cond, *details = stages["dwt"](image)
     restored = [stages[f"hfrm{level}"](bands) for level, bands in enumerate(details)]
     x = history = noise
-    table = make_table(schedule()[1].numpy(), 10)
+    table = make_table(schedule()[1].numpy(), evenly_spaced(schedule()[1].numpy(), 10))
     for timestep, coefficients in zip(table.timesteps, table.coefficients, strict=True):
         row = torch.tensor([int(timestep)], dtype=torch.int32)
         x, history = stages["denoiser"](x, x_cond, history, row, torch.from_numpy(coefficients))

@@ -19,8 +19,12 @@ def trace(checkpoint: str, width: int, height: int, steps: int, variant: str, fo
     from torch import Tensor, nn
 
     from export.checkpoint import load_checkpoint
+    from export.model.diffll import NUM_TRAIN_TIMESTEPS
+    from runtime.sampler import timesteps
 
     model = load_checkpoint(checkpoint).model()
+
+    falling = timesteps(NUM_TRAIN_TIMESTEPS, steps).tolist()
 
     class Split(nn.Module):
         def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -37,7 +41,7 @@ def trace(checkpoint: str, width: int, height: int, steps: int, variant: str, fo
             self.model = model
 
         def forward(self, image: Tensor, noise: Tensor) -> Tensor:
-            whole: Tensor = self.model(image, noise, steps)
+            whole: Tensor = self.model(image, noise, falling)
             return whole
 
     image = torch.zeros(1, 3, height, width)

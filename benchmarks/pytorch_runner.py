@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from export.checkpoint import load_checkpoint
+from export.model.diffll import NUM_TRAIN_TIMESTEPS
 from runtime.image import to_pixels, to_tensor
 from runtime.machine.cores import usable_cores
 from runtime.names import LOOP
 from runtime.running.laps import Laps
+from runtime.sampler import timesteps
 
 from .configs import TF32
 from .job import Job, Photo, noise
@@ -34,7 +36,7 @@ class PyTorchRunner:
             # Not the HFRMs: torch 2.13's compiler takes their row attention for another form and fails on its shapes.
             self._model.Unet.compile()
         self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        self._steps = job.steps
+        self._timesteps = timesteps(NUM_TRAIN_TIMESTEPS, job.steps).tolist()
         self.name = f"{self._device} {job.variant}"
         self.stages: dict[str, float] = {}
         self.step_ms: list[float] = []
@@ -55,7 +57,7 @@ class PyTorchRunner:
                 with laps.part(f"hfrm{level}"):
                     restored.append(hfrm(bands).float())
             with laps.part(LOOP):
-                x_0 = model.sample(x_cond, x_t, self._steps)
+                x_0 = model.sample(x_cond, x_t, self._timesteps)
             with laps.part("idwt"):
                 bright = model.merge(x_0, restored)
             with laps.part("download"):

@@ -108,9 +108,9 @@ def sample(
 
     from export.model.diffll import schedule
     from runtime.planning.windows import grid
-    from runtime.sampler import make_table
+    from runtime.sampler import evenly_spaced, make_table
 
-    table = make_table(schedule()[1].numpy(), steps)
+    table = make_table(schedule()[1].numpy(), evenly_spaced(schedule()[1].numpy(), steps))
     windows = list(grid(rows, columns))
     x = noise
     for timestep, (c0, c1, *_) in zip(table.timesteps, table.coefficients, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 
 import runtime
 from runtime.cli.progress import Progress
-from runtime.names import LOOP, Precision
+from runtime.names import LOOP, PUBLISHED, Precision
 from runtime.package.manifest import CERTIFICATE, GOLDEN, Manifest, Stage
 from runtime.package.writing import write_manifest
+from runtime.sampler import Sampling
 
 from .certificate.cases import cases, golden_photo
 from .certificate.certify import certify, reference
@@ -29,8 +31,11 @@ from .tracing.graphs import stage_graphs
 from .tracing.trace import trace
 
 
-def write_package(work: Path, checkpoint: Checkpoint, precision: Precision, progress: Progress) -> None:
+def write_package(
+    work: Path, checkpoint: Checkpoint, precision: Precision, progress: Progress, samplings: Iterable[Sampling] = ()
+) -> None:
     """Write graphs, manifest, golden sample and certificate of ``checkpoint`` into the empty folder ``work``.
+    samplings: beside the published one.
 
     Raises CertificateError when the graphs do not do what the model does.
     """
@@ -58,6 +63,7 @@ def write_package(work: Path, checkpoint: Checkpoint, precision: Precision, prog
         cost=cost,
         files={},
         provenance=_provenance(checkpoint),
+        more_samplings=tuple(samplings),
     )
     (work / GOLDEN).write_bytes(_golden(model, manifest))
     (work / CERTIFICATE).write_text("{}\n")
@@ -88,7 +94,7 @@ def _golden(model: DiffLL, manifest: Manifest) -> bytes:
     photo = golden_photo()
     height, width = photo.shape[:2]
     noise = np.random.default_rng(7).standard_normal(manifest.noise_shape(height, width), np.float32)
-    expected = reference(model, photo[None], noise[None])[0]
+    expected = reference(model, photo[None], noise[None], manifest.samplings[PUBLISHED])[0]
     content = io.BytesIO()
     np.savez(content, photo=photo, noise=noise, steps=np.int32(NUM_INFERENCE_STEPS), expected=expected)
     return content.getvalue()

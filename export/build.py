@@ -9,7 +9,7 @@ from runtime.cli.command import Parser, run_command
 from runtime.names import Precision
 from runtime.package.writing import check_output, package_folder
 
-from .files import bundled_checkpoint, check_checkpoint, suffix_of
+from .files import bundled_checkpoint, bundled_samplings, check_checkpoint, suffix_of
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 """Those of a float network; ``python -m calibration`` makes int8."""
@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = "the package (default: build/NAME-PRECISION)"
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help=where)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
+    samplings = "beside the published one: those of a calibrated package of this checkpoint, or of a file"
+    parser.add_argument("--samplings", type=Path, metavar="PATH", help=samplings)
     parser.add_argument("--overwrite", action="store_true", help="replace the package that is in DIR")
     args = parser.parse_args(argv)
     path = args.checkpoint or bundled_checkpoint()
@@ -39,10 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with progress.task("loading PyTorch and the checkpoint"):
         from .assemble import write_package
         from .checkpoint import load_checkpoint
+        from .model.diffll import NUM_TRAIN_TIMESTEPS
+        from .samplings import load_samplings
 
         checkpoint = load_checkpoint(path)
+        source = args.samplings or (bundled_samplings() if args.checkpoint is None else None)
+        more = load_samplings(source, checkpoint.sha256, NUM_TRAIN_TIMESTEPS) if source else ()
     with package_folder(output, args.overwrite) as work:  # renamed once it is whole and certified, or not at all
-        write_package(work, checkpoint, args.precision, progress)
+        write_package(work, checkpoint, args.precision, progress, more)
     print(output)
     return 0
 

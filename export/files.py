@@ -39,3 +39,8 @@ def assets() -> Path:
 def bundled_checkpoint() -> Path:
     """The reference checkpoint that comes with the project."""
     return assets() / _BUNDLED
+
+
+def bundled_samplings() -> Path:
+    """The samplings that were calibrated for it."""
+    return assets() / "samplings.json"

@@ -20,12 +20,20 @@ from .package.manifest import Manifest
 from .package.reading import Package
 from .planning.memory import parse_size
 from .planning.request import Plan, Request
-from .running.arguments import as_batch, check_plan, checked_frames, is_single, make_noise
+from .running.arguments import (
+    as_batch,
+    check_no_noise,
+    check_plan,
+    checked_frames,
+    choose_sampling,
+    is_single,
+    make_noise,
+)
 from .running.auto import open_backend
 from .running.laps import Outcome
 from .running.runner import Runner
 from .running.stream import Stream
-from .sampler import check_steps
+from .sampler import Sampling
 
 _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
 
@@ -105,6 +113,7 @@ class Enhancer:
         height: int,
         *,
         steps: int | None = None,
+        sampling: str | None = None,
         batch: int = 1,
         dtype: DTypeLike = np.uint8,
         kind: Kind | None = None,
@@ -112,8 +121,9 @@ class Enhancer:
     ) -> Plan:
         """How a photo of ``width`` x ``height`` pixels is run within the memory budget, and what it costs.
 
-        steps: default the package's. batch: photos of one call. dtype: of the photo, uint8 or uint16. kind: ``whole``,
-        ``strips`` or ``tiles`` and nothing else; give the plan to a call. reserve_bytes: that stay free beside it.
+        sampling, steps: as for a call. batch: photos of one call. dtype: of the photo, uint8 or uint16. kind:
+        ``whole``, ``strips`` or ``tiles`` and nothing else; give the plan to a call. reserve_bytes: that stay free
+        beside it.
         Raises InputError where nothing fits, with the smallest budget that does, and OutOfMemoryError where only tiles
         would, which change the picture and need ``max_memory`` or ``kind``.
         """
@@ -123,20 +133,18 @@ class Enhancer:
         if kind is not None and kind not in KINDS:
             raise InputError(f"the plan {kind!r} is not known; use one of {', '.join(KINDS)}.")
         # the sampler that takes every number of steps that some sampler takes
-        count = self._steps(steps, "dpmpp-2m")
+        sampler = None if steps is None else "dpmpp-2m"
+        count = choose_sampling(self.manifest, sampling, steps, sampler).calls
         depth = np.dtype(dtype).itemsize
         return self.runner.plan(Request(int(height), int(width), count, int(batch), depth, kind, reserve_bytes))
-
-    def _steps(self, steps: int | None, sampler: str) -> int:
-        count = self.manifest.num_inference_steps if steps is None else steps
-        return check_steps(self.manifest.num_train_timesteps, count, sampler)
 
     def __call__(
         self,
         photo: Pixels | Sequence[Pixels],
         *,
+        sampling: str | None = None,
         steps: int | None = None,
-        sampler: str = "ddim",
+        sampler: str | None = None,
         seed: int | None = None,
         noise: NDArray[np.float32] | None = None,
         plan: Plan | None = None,
@@ -144,20 +152,24 @@ class Enhancer:
         """Brighten a photo, or a batch of photos of one size.
 
         photo: (H, W, 3) uint8 or uint16, RGB, H and W at least 1; or (B, H, W, 3); or a list of (H, W, 3).
-        steps: sampling steps (default: the package's, 10): a divisor of 200 with ddim, 1 to 200 with dpmpp-2m.
-        sampler: ``ddim``, the published one, or ``dpmpp-2m`` (DPM-Solver++, second order).
-        seed: of the noise x_T, default 0; every photo of a batch gets the same field, so that it comes out as it
-        would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that) for a batch.
+        sampling: one of the package's (``manifest.samplings``): ``published``, the default, 10 calls of the denoiser
+        from noise, or ``fast``, few from zero, where the package has it.
+        steps, sampler: other loops in place of a sampling, evenly spaced from noise. ``ddim``, the published sampler,
+        takes a divisor of 200 as steps, ``dpmpp-2m`` (DPM-Solver++, second order) 1 to 200.
+        seed: of the noise x_T, default 0, where the sampling starts from noise; every photo of a batch gets the same
+        field, so that it comes out as it would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that)
+        for a batch.
         plan: one of :meth:`plan` for photos of this size (default: the one that it gives).
         Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
         """
         photos = as_batch(photo)
         batch, height, width, _ = photos.shape
-        x_t = self._noise(noise, seed, batch, height, width, alone=is_single(photo))
-        request = Request(height, width, self._steps(steps, sampler), batch, photos.itemsize)
+        chosen = choose_sampling(self.manifest, sampling, steps, sampler)
+        x_t = self._noise(chosen, noise, seed, batch, height, width, alone=is_single(photo))
+        request = Request(height, width, chosen.calls, batch, photos.itemsize)
         if plan is not None:
             check_plan(plan, request, self.backend)
-        self._last.outcome = outcome = self.runner.run(photos, x_t, request, sampler, plan=plan)
+        self._last.outcome = outcome = self.runner.run(photos, x_t, request, chosen, plan=plan)
         pixels = outcome.pixels
         if is_single(photo):
             return pixels[0]
@@ -167,8 +179,9 @@ class Enhancer:
         self,
         frames: Iterable[Pixels],
         *,
+        sampling: str | None = None,
         steps: int | None = None,
-        sampler: str = "ddim",
+        sampler: str | None = None,
         seed: int | None = None,
         noise: NDArray[np.float32] | None = None,
     ) -> Iterator[Any]:
@@ -181,18 +194,18 @@ class Enhancer:
         are in memory at once, with buffers of their own. Close the iterator (or let it go) to end the work early.
         Raises InputError or EngineError at the frame that is wrong, after the results before it.
         """
-        count = self._steps(steps, sampler)
+        chosen = choose_sampling(self.manifest, sampling, steps, sampler)
 
         def results() -> Iterator[Any]:
             source = checked_frames(frames)
             for first in source:
                 height, width, _ = first.shape
                 try:
-                    x_t = self._noise(noise, seed, 1, height, width, alone=True)
+                    x_t = self._noise(chosen, noise, seed, 1, height, width, alone=True)
                 except InputError as error:
                     raise InputError(f"frame 0: {error}") from error
-                request = Request(height, width, count, depth=first.itemsize)
-                stream = Stream(self.runner, request, x_t, sampler)
+                request = Request(height, width, chosen.calls, depth=first.itemsize)
+                stream = Stream(self.runner, request, x_t, chosen)
                 with closing(stream.outcomes(chain((first,), source))) as outcomes:
                     for outcome in outcomes:
                         self._last.outcome = outcome
@@ -227,6 +240,9 @@ class Enhancer:
         self.close()
 
     def _noise(
-        self, noise: Any, seed: int | None, batch: int, height: int, width: int, *, alone: bool
-    ) -> NDArray[np.float32]:
+        self, sampling: Sampling, noise: Any, seed: int | None, batch: int, height: int, width: int, *, alone: bool
+    ) -> NDArray[np.float32] | None:
+        if sampling.start == "zero":
+            check_no_noise(sampling, noise, seed)
+            return None
         return make_noise(noise, seed, batch, self.noise_shape(height, width), f"{width}x{height}", alone=alone)

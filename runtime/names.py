@@ -16,6 +16,14 @@ Kind = Literal["whole", "strips", "tiles"]
 KINDS: tuple[str, ...] = get_args(Kind)
 """How a plan runs a photo."""
 
+Start = Literal["normal", "zero"]
+STARTS: tuple[str, ...] = get_args(Start)
+"""What a sampling begins from as x_T: a standard normal field, or zero."""
+PUBLISHED = "published"
+"""The sampling of the paper, which every package has."""
+FAST = "fast"
+"""The name of one with few calls, where it was calibrated or trained."""
+
 SamplerName = Literal["ddim", "dpmpp-2m"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 

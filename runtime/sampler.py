@@ -1,23 +1,44 @@
-"""The noise schedule as a table of per-step coefficients: a sampler is data, the denoiser graph applies it.
+"""Samplings, and the noise schedule as a table of per-step coefficients: the denoiser graph applies it.
 
 Every step of the loop is the same linear update, evaluated inside the denoiser graph::
 
     x_next       = c0 * x_t + c1 * eps + c2 * history
     history_next = c3 * x_t + c4 * eps
 
-A one-step sampler leaves c2, c3 and c4 at zero; a multistep sampler keeps what it wants of the step before in
-``history``. So a new sampler is a new table and never a new graph.
+A sampling says at which timesteps the denoiser is called and what x_T is; a sampler, which coefficients belong to
+evenly spaced ones. A one-step sampler leaves c2, c3 and c4 at zero; a multistep sampler keeps what it wants of the step
+before in ``history``. So a new sampling is a new table and never a new graph.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .names import SAMPLERS
+from .names import SAMPLERS, Start
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How often, at which noise levels and from what the denoiser is run."""
+
+    name: str
+    timesteps: tuple[int, ...]
+    """Falling, each from 0 to T - 1: one call of the denoiser each."""
+    start: Start
+    coefficients: tuple[tuple[float, ...], ...] | None = None
+    """c0 to c4 of each call; None: those of DDIM between these timesteps, and from the last to x_0."""
+    judged: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What it was found and judged on; empty where it is not ours."""
+
+    @property
+    def calls(self) -> int:
+        return len(self.timesteps)
 
 
 @dataclass(frozen=True)
@@ -25,7 +46,7 @@ class StepTable:
     """One row a step, in the order in which the steps run."""
 
     timesteps: NDArray[np.int32]
-    """(S,), falling to 0."""
+    """(S,), falling."""
     coefficients: NDArray[np.float32]
     """(S, 5), c0 to c4 above."""
 
@@ -57,15 +78,30 @@ def timesteps(num_train_timesteps: int, num_inference_steps: int) -> NDArray[np.
     return steps[::-1].astype(np.int32)
 
 
-def make_table(alphas_cumprod: NDArray[np.floating], num_inference_steps: int, sampler: str = "ddim") -> StepTable:
-    """The table of ``sampler``. alphas_cumprod: (T,), falling, in (0, 1); computed in float64.
+def evenly_spaced(alphas_cumprod: NDArray[np.floating], num_inference_steps: int, sampler: str = "ddim") -> Sampling:
+    """The sampling of ``sampler`` from noise, at :func:`timesteps`. alphas_cumprod: as for :func:`make_table`. Raises
+    InputError (see check_steps)."""
+    total = len(alphas_cumprod)
+    steps = timesteps(total, check_steps(total, num_inference_steps, sampler))
+    rows = None
+    if sampler != "ddim":
+        rows = tuple(map(tuple, _dpmpp_2m(_alpha_bars(alphas_cumprod, steps)).tolist()))
+    return Sampling(f"{sampler} {num_inference_steps}", tuple(steps.tolist()), "normal", rows)
 
-    Before t = 0 alpha-bar is 1, so the last step of every sampler returns x_0. Raises InputError (see check_steps).
+
+def make_table(alphas_cumprod: NDArray[np.floating], sampling: Sampling) -> StepTable:
+    """The table of ``sampling``. alphas_cumprod: (T,), falling, in (0, 1); computed in float64.
+
+    After the last timestep alpha-bar is 1: DDIM's last step returns the x_0 that it predicts.
     """
-    steps = timesteps(len(alphas_cumprod), check_steps(len(alphas_cumprod), num_inference_steps, sampler))
-    alpha_bar = np.append(np.asarray(alphas_cumprod, np.float64)[steps], 1.0)
-    table = _ddim(alpha_bar) if sampler == "ddim" else _dpmpp_2m(alpha_bar)
+    steps = np.array(sampling.timesteps, np.int32)
+    rows = sampling.coefficients
+    table = _ddim(_alpha_bars(alphas_cumprod, steps)) if rows is None else np.array(rows, np.float64)
     return StepTable(steps, table.astype(np.float32))
+
+
+def _alpha_bars(alphas_cumprod: NDArray[np.floating], steps: NDArray[np.int32]) -> NDArray[np.float64]:
+    return np.append(np.asarray(alphas_cumprod, np.float64)[steps], 1.0)
 
 
 def _ddim(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,7 +119,7 @@ def _dpmpp_2m(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
     With x_0 = (x_t - sigma eps) / alpha: x_next = sigma'/sigma x_t + alpha' (1 - e^-h) ((1 + k) x_0 - k history),
     k = h / (2 h_before). First order (k = 0, which is DDIM) in the first step, which has no history, in the last,
     where h is infinite, and wherever h is more than twice the step before: the jump in log-SNR from the last but one
-    timestep to t = 0 is such a one, and extrapolating over it costs most of the picture (``docs/steps.md``).
+    timestep to t = 0 is such a one, and extrapolating over it costs most of the picture (``docs/sampling.md``).
     """
     alpha, sigma = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     table = np.zeros((len(alpha_bar) - 1, 5))

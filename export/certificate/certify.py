@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +23,7 @@ from runtime.errors import DiffLLError
 from runtime.image import Pixels, psnr, to_pixels, to_tensor
 from runtime.names import LOOP
 from runtime.package.reading import Package
-from runtime.sampler import make_table
+from runtime.sampler import Sampling, evenly_spaced, make_table
 
 from ..model import DiffLL
 from ..model.diffll import NUM_INFERENCE_STEPS, schedule
@@ -77,28 +78,29 @@ def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any
         }
 
 
-def reference(model: DiffLL, photos: Pixels, noise: NDArray[np.float32]) -> Pixels:
-    """What the PyTorch model makes of ``photos``, (B, H, W, 3) uint8 or uint16 RGB, with the noise x_T, (B, 3, Hp/2^K,
-    Wp/2^K) for the padded size: the same shape and dtype."""
+def reference(model: DiffLL, photos: Pixels, x_t: NDArray[np.float32], sampling: Sampling) -> Pixels:
+    """What the PyTorch model makes of ``photos``, (B, H, W, 3) uint8 or uint16 RGB, from ``x_t``, which is x_T, (B, 3,
+    Hp/2^K, Wp/2^K) for the padded size: the same shape and dtype."""
     image = torch.from_numpy(to_tensor(photos, model.arch.pad_multiple))
     with torch.inference_mode():
-        restored = model(image, torch.from_numpy(noise)).numpy()
+        restored = model(image, torch.from_numpy(x_t), sampling.timesteps, sampling.coefficients).numpy()
     return to_pixels(restored, photos.shape[1], photos.shape[2], photos.dtype)
 
 
 def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limits: Limits) -> list[dict[str, Any]]:
     records = []
     with Enhancer.open(package.path) as enhancer:
-        for case in cases:
+        for sampling, case in product(package.manifest.samplings.values(), cases):
             # 16 bits in and out: the same values, and an error that 8 bits would round away still shows
             photos = case.photos.astype(np.uint16) * _PER_LEVEL
             batch, height, width, _ = photos.shape
             shape = (batch, *enhancer.noise_shape(height, width))
+            from_zero = sampling.start == "zero"
             noise = np.random.default_rng(case.seed).standard_normal(shape, np.float32)
             # whole: a plan may approximate attention on a photo that is large for its network
-            plan = enhancer.plan(width, height, batch=batch, dtype=photos.dtype, kind="whole")
-            result = enhancer(photos, noise=noise, plan=plan)
-            expected = reference(model, photos, noise)
+            plan = enhancer.plan(width, height, sampling=sampling.name, batch=batch, dtype=photos.dtype, kind="whole")
+            result = enhancer(photos, sampling=sampling.name, noise=None if from_zero else noise, plan=plan)
+            expected = reference(model, photos, 0 * noise if from_zero else noise, sampling)
             levels = float(np.abs(result.astype(np.int32) - expected).max()) / _PER_LEVEL
             psnr_db = round(psnr(expected, result, 65535), 2)
             records.append(
@@ -106,16 +108,18 @@ def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limi
                     "photos": case.source,
                     "size": f"{width}x{height}",
                     "batch": batch,
-                    "noise": f"numpy default_rng({case.seed}).standard_normal, float32",
-                    "steps": package.manifest.num_inference_steps,
+                    "sampling": sampling.name,
+                    "x_T": "zero" if from_zero else f"numpy default_rng({case.seed}).standard_normal, float32",
+                    "calls": sampling.calls,
                     "grey_levels": round(levels, 4),
                     "psnr_db": psnr_db,
                 }
             )
             if levels > limits.grey_levels or psnr_db < limits.psnr_db:
                 raise CertificateError(
-                    f"the package differs from the PyTorch model on {width}x{height} x {batch}: {levels:.2f} grey "
-                    f"levels, PSNR {psnr_db} dB (allowed {limits.grey_levels}, at least {limits.psnr_db}); {_CURE}"
+                    f"the package differs from the PyTorch model on {width}x{height} x {batch}, sampling "
+                    f"{sampling.name!r}: {levels:.2f} grey levels, PSNR {psnr_db} dB (allowed {limits.grey_levels}, at "
+                    f"least {limits.psnr_db}); {_CURE}"
                 )
     return records
 
@@ -159,7 +163,7 @@ def _stage_samples(model: DiffLL, case: Case) -> Iterator[tuple[str, dict[str, A
     for k, (hfrm, bands) in enumerate(zip(model.hfrms, details, strict=True)):
         restored[f"restored{k}"] = hfrm(bands)
         yield f"hfrm{k}", {f"details{k}": bands}, {f"restored{k}": restored[f"restored{k}"]}
-    table = make_table(schedule()[1].numpy(), NUM_INFERENCE_STEPS)
+    table = make_table(schedule()[1].numpy(), evenly_spaced(schedule()[1].numpy(), NUM_INFERENCE_STEPS))
     generator = torch.Generator().manual_seed(case.seed)
     x_t, history = (torch.randn(x_cond.shape, generator=generator) for _ in range(2))
     for row in (0, len(table) - 1):

@@ -32,7 +32,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     backends = f"{', '.join(BACKENDS)} (default: %(default)s)"
     add("--backend", choices=BACKENDS, default="onnxruntime", metavar="NAME", help=backends)
-    add("--steps", type=int, metavar="N", help="sampling steps (default: 10): a divisor of 200; dpmpp-2m: 1 to 200")
+    sampling = "one that the package has: published (default), or fast, with few calls of the denoiser"
+    add("--sampling", metavar="NAME", help=sampling)
+    steps = "so many calls, evenly spaced, in place of a sampling: a divisor of 200; dpmpp-2m: 1 to 200"
+    add("--steps", type=int, metavar="N", help=steps)
     memory = "the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)"
     add("--max-memory", metavar="SIZE", help=memory)
     plan = "whole, strips (the same picture) or tiles (not the same); default: as memory asks for"

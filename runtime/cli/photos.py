@@ -29,9 +29,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_run_options(parser)
     provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
     add("--provider", action="append", metavar="NAME", help=provider)
-    samplers = f"{', '.join(SAMPLERS)} (default: %(default)s)"
-    add("--sampler", choices=SAMPLERS, default="ddim", metavar="NAME", help=samplers)
-    add("--seed", type=int, metavar="N", help="of the noise (default: 0)")
+    add("--sampler", choices=SAMPLERS, metavar="NAME", help=f"of --steps: {', '.join(SAMPLERS)} (default: ddim)")
+    add("--seed", type=int, metavar="N", help="of the noise, where the sampling starts from noise (default: 0)")
     add("--overwrite", action="store_true", help="replace photos that are already there")
     add("--before-after", action="store_true", help="write the dark and the bright photo side by side")
     add("--self-test", action="store_true", help="run the package's golden sample on this machine")
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from ..enhancer import Enhancer
     from ..photo import check_destination
-    from ..sampler import check_steps
+    from ..running.arguments import check_no_noise, choose_sampling
 
     pairs = plan_outputs(args.photos, args.output) if args.photos else []
     if len(pairs) == 1:  # a mistake that ends the command is told before the package is loaded
@@ -64,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.self_test:
             worst = enhancer.self_test()
             print(f"self-test passed: at most {worst} grey level(s) from the golden sample ({enhancer.backend.name})")
-        manifest = enhancer.manifest  # a mistake is told before the first photo
-        steps = manifest.num_inference_steps if args.steps is None else args.steps
-        check_steps(manifest.num_train_timesteps, steps, args.sampler)
+        # a mistake is told before the first photo
+        sampling = choose_sampling(enhancer.manifest, args.sampling, args.steps, args.sampler)
+        if sampling.start == "zero":
+            check_no_noise(sampling, None, args.seed)
         return enhance_all(enhancer, pairs, args)
 
 
@@ -122,12 +122,15 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
     def plan(width: int, height: int, depth: int) -> Plan:
         dtype = np.uint16 if depth == 16 else np.uint8
         reserve = FILE_BYTES * depth // 8 * width * height if args.before_after else 0  # the file's other half
-        return enhancer.plan(width, height, steps=args.steps, dtype=dtype, kind=args.plan, reserve_bytes=reserve)
+        return enhancer.plan(
+            width, height, sampling=args.sampling, steps=args.steps, dtype=dtype, kind=args.plan, reserve_bytes=reserve
+        )
 
     photo = read_photo(source, check=plan)
     height, width = photo.pixels.shape[:2]
     chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
-    pixels = enhancer(photo.pixels, steps=args.steps, sampler=args.sampler, seed=args.seed, plan=chosen)
+    loop = {"sampling": args.sampling, "steps": args.steps, "sampler": args.sampler, "seed": args.seed}
+    pixels = enhancer(photo.pixels, **loop, plan=chosen)
     if enhancer.why:
         progress.note(f"{source}: {enhancer.why}")
     bright = photo.with_pixels(pixels)

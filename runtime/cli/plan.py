@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..running.speed import speeds
 
     with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
-        plan = enhancer.plan(width, height, steps=args.steps, kind=args.plan)
+        plan = enhancer.plan(width, height, sampling=args.sampling, steps=args.steps, kind=args.plan)
         speed = {}
         try:
             speed = speeds(enhancer.backend, enhancer.package)

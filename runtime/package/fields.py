@@ -43,6 +43,13 @@ class Fields:
             raise self.wrong(f"{key!r} is {show(value)}, and {wanted or kind.__name__} is wanted")
         return value
 
+    def maybe(self, key: str, kind: type[T], sound: Callable[[T], object], wanted: str) -> T | None:
+        """As ``get``, or None where the value is null."""
+        if key in self._value and self._value[key] is None:
+            self._asked.add(key)
+            return None
+        return self.get(key, kind, sound, wanted)
+
     def expect(self, key: str, wanted: Any) -> None:
         # by its text too: in a list, True == 1.0
         self.get(key, type(wanted), lambda value: value == wanted and repr(value) == repr(wanted), repr(wanted))

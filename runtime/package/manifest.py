@@ -6,19 +6,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import PackageError, one_line
-from ..names import DTYPES, PRECISIONS, DType, Precision
+from ..names import DTYPES, PRECISIONS, PUBLISHED, DType, Precision
+from ..sampler import Sampling, timesteps
 from .fields import Fields, show
+from .samplings import samplings_from, samplings_json
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 CERTIFICATE = "certificate.json"
 
 _FORMAT = "diffll-package"
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
+_READ = (2, 3)  # packages of format 2 have the published sampling alone
 _IMAGE_RULES = {
     "colour_order": "RGB",
     "layout": "NCHW",
@@ -117,7 +120,7 @@ class Manifest:
     """Photos are padded to multiples of this, in pixels."""
     num_train_timesteps: int
     num_inference_steps: int
-    """Of the paper's sampling."""
+    """Of the published sampling."""
     betas: tuple[float, ...]
     alphas_cumprod: tuple[float, ...]
     stages: tuple[Stage, ...]
@@ -128,6 +131,14 @@ class Manifest:
     """Name -> (sha256, bytes) of every file but the manifest."""
     provenance: Mapping[str, Any]
     """Checkpoint, architecture, licence, versions of the tools."""
+    more_samplings: tuple[Sampling, ...] = ()
+    """Those beside the published one."""
+
+    @property
+    def samplings(self) -> dict[str, Sampling]:
+        """By name, the published one first."""
+        steps = tuple(timesteps(self.num_train_timesteps, self.num_inference_steps).tolist())
+        return {one.name: one for one in (Sampling(PUBLISHED, steps, "normal"), *self.more_samplings)}
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -152,6 +163,7 @@ class Manifest:
                 "betas": list(self.betas),
                 "alphas_cumprod": list(self.alphas_cumprod),
             },
+            "samplings": samplings_json(self.samplings.values()),
             "stages": [asdict(stage) for stage in self.stages],
             "cost": {name: asdict(cost) for name, cost in self.cost.items()},
             "files": {name: {"sha256": digest, "bytes": size} for name, (digest, size) in self.files.items()},
@@ -182,9 +194,10 @@ def _manifest(top: Fields) -> Manifest:
     form, version = top.get("format", str), top.get("format_version", int)
     if form != _FORMAT:
         raise PackageError(f"{top.where}: its format is {show(form)}, not {_FORMAT!r}; no package of export.build.")
-    if version != _FORMAT_VERSION:
+    if version not in _READ:
         cure = "Update the runtime" + ("." if version > _FORMAT_VERSION else " or build the package again.")
-        raise PackageError(f"{top.where}: format version {show(version)}; this runtime reads {_FORMAT_VERSION}. {cure}")
+        known = " and ".join(map(str, _READ))
+        raise PackageError(f"{top.where}: format version {show(version)}; this runtime reads {known}. {cure}")
     levels = top.number("levels", 1, 3)
     with top.child("image") as image:
         for key, value in _IMAGE_RULES.items():
@@ -219,9 +232,12 @@ def _manifest(top: Fields) -> Manifest:
     with top.child("cost") as costs:
         cost = {name: _cost(costs.child(name)) for name in io}
     precision, provenance = top.choice("precision", PRECISIONS), top.get("provenance", dict)
-    return Manifest(
+    manifest = Manifest(
         precision, levels, pad_multiple, total, steps, betas, alphas_cumprod, stages, cost, files, provenance
     )
+    if version == 2:
+        return manifest
+    return replace(manifest, more_samplings=samplings_from(top, total, manifest.samplings[PUBLISHED]))
 
 
 def _stage_io(levels: int) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:

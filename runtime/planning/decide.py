@@ -26,7 +26,7 @@ _STRIP = 8  # halos: a strip no higher than that costs a third more than its row
 _TENSOR = 12  # bytes a pixel of the host's copy of a photo as a tensor: three float32
 _CONVERSIONS = 30  # bytes a pixel while the host makes a result of a tensor: no stage runs then
 _SMALLER = 0.75  # of what ran out of memory, for the next try
-_LOOP_TENSORS = ("x_cond", "x_t", "x_next", "history", "history_next")
+_LOOP_TENSORS = ("x_cond", "x_t", "x_t", "x_next", "history", "history_next")  # one x_t is a start of zero
 
 
 class Planner:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from ..backends.base import Backend
 from ..errors import InputError
 from ..image import Pixels, array_text
+from ..names import FAST, PUBLISHED
+from ..package.manifest import Manifest
 from ..planning.request import Plan, Request
+from ..sampler import Sampling, evenly_spaced
 
 
 def is_single(photo: Any) -> bool:
@@ -44,6 +47,31 @@ def check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
             f"the photo is {array_text(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
             "or a batch (batch, height, width, 3)."
         )
+
+
+def choose_sampling(manifest: Manifest, sampling: Any, steps: Any, sampler: Any) -> Sampling:
+    """The package's ``sampling`` of this name, or ``steps`` evenly spaced ones of ``sampler``; without any of the three
+    the published one. Raises InputError."""
+    if sampling is None and steps is None and sampler in (None, "ddim"):
+        sampling = PUBLISHED
+    if sampling is None:
+        count = manifest.num_inference_steps if steps is None else steps
+        return evenly_spaced(np.asarray(manifest.alphas_cumprod), count, sampler or "ddim")
+    if sampling not in list(manifest.samplings):  # what was given may be of any type
+        names = ", ".join(manifest.samplings)
+        make = " (`python -m calibration.sampling` finds one)" if sampling == FAST else ""
+        raise InputError(f"this package has no sampling {sampling!r}{make}; use one that it has: {names}.")
+    if steps is not None or sampler is not None:
+        what = "steps" if steps is not None else "sampler"
+        raise InputError(f"both sampling and {what} were given; the sampling {sampling!r} says both: leave {what} out.")
+    return manifest.samplings[sampling]
+
+
+def check_no_noise(sampling: Sampling, noise: Any, seed: Any) -> None:
+    """Raise InputError where noise or a seed was given for a sampling that starts from zero."""
+    if noise is not None or seed is not None:
+        given = "seed" if noise is None else "noise"
+        raise InputError(f"{given} was given, and the sampling {sampling.name!r} starts from zero; leave it out.")
 
 
 def make_noise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,21 @@ from numpy.typing import NDArray
 from ..backends.base import PLAIN, Backend, Call, Form, Job, Part
 from ..names import LOOP
 from ..package.manifest import Manifest
-from ..sampler import StepTable
+from ..sampler import Sampling, make_table
 from .laps import Laps, not_finite
 
 _JOBS_KEPT = 4  # of different steps tables, a shape
 
 
 class Steps:
-    """A sampler's table on the device: one (timestep, coefficients) pair of buffers a step, shared by all shapes,
+    """A sampling's table on the device: one (timestep, coefficients) pair of buffers a step, shared by all shapes,
     so that the loop uploads nothing."""
 
-    def __init__(self, backend: Backend[Any], manifest: Manifest, table: StepTable) -> None:
+    def __init__(self, backend: Backend[Any], manifest: Manifest, sampling: Sampling) -> None:
         specs = manifest.stage(LOOP).tensors
+        table = make_table(np.asarray(manifest.alphas_cumprod), sampling)
+        self.from_zero = sampling.start == "zero"
+        """Whether x_T is zero, and not the caller's."""
         self.multistep = bool(table.coefficients[:, 2:].any())
         """Whether the sampler uses its history."""
 
@@ -48,6 +52,12 @@ class Buffers:
     def __call__(self, name: str) -> Any:
         """A new one for the tensor ``name``."""
         return self.backend.buffer(self._specs[name], self._specs[name].resolve(*self._shape))
+
+    def zeros(self, name: str) -> Any:
+        """A new one for the tensor ``name``, filled with zeros."""
+        buffer = self(name)
+        self.backend.upload(buffer, np.zeros(self._specs[name].resolve(*self._shape), np.float32))
+        return buffer
 
 
 class Stages:
@@ -79,21 +89,28 @@ class Loop:
     alternates between. form: of the denoiser."""
 
     def __init__(self, buffer: Buffers, form: Form = PLAIN) -> None:
-        self._bind, self._form = buffer.backend.bind, form
+        self._buffer, self._bind, self._form = buffer, buffer.backend.bind, form
         self.x_cond = buffer("x_cond")
         self.x = (buffer("x_t"), buffer("x_next"))
-        """x_T goes into the first; :meth:`result` is x_0."""
+        """x_T goes into the first, unless it is zero; :meth:`result` is x_0."""
         self.history = (buffer("history"), buffer("history_next"))
+
+    @cached_property
+    def _zeros(self) -> Any:
+        """x_T of a start of zero: a buffer of its own, which no step writes, so it is uploaded once and for all."""
+        return self._buffer.zeros("x_t")
 
     def parts(self, steps: Steps) -> list[Part]:
         """All steps, one after the other."""
-        last = len(steps.rows) - 1
-        return [
-            # Nothing came before the first step. Its factor is 0, but 0 times whatever an old buffer holds may
-            # be NaN, so the first step is given the noise, which is finite.
-            Part(LOOP, self._step(index, row, self.history[index % 2] if index else self.x[0], last=index == last))
-            for index, row in enumerate(steps.rows)
-        ]
+        last, parts = len(steps.rows) - 1, []
+        for index, row in enumerate(steps.rows):
+            x_t, history = self.x[index % 2], self.history[index % 2]
+            if index == 0:
+                # Nothing came before the first step. Its factor is 0, but 0 times whatever an old buffer holds may
+                # be NaN, so the first step is given x_T, which is finite.
+                x_t = history = self._zeros if steps.from_zero else self.x[0]
+            parts.append(Part(LOOP, self._step(index, row, x_t, history, last=index == last)))
+        return parts
 
     def result(self, steps: Steps) -> Any:
         """Where x_0 is after all steps."""
@@ -101,12 +118,12 @@ class Loop:
 
     def step(self, row: tuple[Any, Any], *, last: bool) -> Part:
         """One step alone, from ``x[0]`` and ``history[0]`` to ``x[1]`` and ``history[1]``."""
-        return Part(LOOP, self._step(0, row, self.history[0], last=last))
+        return Part(LOOP, self._step(0, row, self.x[0], self.history[0], last=last))
 
-    def _step(self, index: int, row: tuple[Any, Any], history: Any, *, last: bool) -> Call:
-        now, then = index % 2, (index + 1) % 2
+    def _step(self, index: int, row: tuple[Any, Any], x_t: Any, history: Any, *, last: bool) -> Call:
+        then = (index + 1) % 2
         tensors: Mapping[str, Any] = {
-            "x_t": self.x[now],
+            "x_t": x_t,
             "x_cond": self.x_cond,
             "history": history,
             "timestep": row[0],
@@ -154,8 +171,9 @@ class Program:
         self._jobs[steps] = job
         return job
 
-    def submit(self, image: NDArray[Any], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> None:
-        """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T; both may be changed afterwards.
+    def submit(self, image: NDArray[Any], noise: NDArray[np.float32] | None, steps: Steps, laps: Laps) -> None:
+        """image: (B, 3, Hp, Wp) float32 in [0, 1]; noise: (B, 3, h, w) float32, x_T, or None
+        where the steps start from zero; both may be changed afterwards.
         laps: gets upload, a key a stage (denoiser: all steps) or ``graph`` for all of them, and download.
         May return before the work is done; :meth:`collect` comes next. Raises EngineError."""
         self.settle()
@@ -165,7 +183,8 @@ class Program:
                 self._io.upload(image)
             else:
                 self._backend.upload(self._stages.image, image)
-            self._backend.upload(self._loop.x[0], noise)
+            if noise is not None:
+                self._backend.upload(self._loop.x[0], noise)
         self._running = job, laps
         job.submit()
 
@@ -190,7 +209,7 @@ class Program:
             (job, _), self._running = self._running, None
             job.wait()
 
-    def run(self, image: NDArray[Any], noise: NDArray[np.float32], steps: Steps, laps: Laps) -> NDArray[Any]:
+    def run(self, image: NDArray[Any], noise: NDArray[np.float32] | None, steps: Steps, laps: Laps) -> NDArray[Any]:
         """:meth:`submit`, then :meth:`collect`."""
         self.submit(image, noise, steps, laps)
         return self.collect()

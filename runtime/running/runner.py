@@ -18,7 +18,7 @@ from ..package.reading import Package
 from ..planning.decide import Planner
 from ..planning.memory import parse_size
 from ..planning.request import MARGIN_BYTES, Memory, Plan, Request
-from ..sampler import make_table
+from ..sampler import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .tiled import StripRunner
@@ -53,7 +53,7 @@ class Runner:
             free = free_memory_bytes()
             self.budget = None if free is None else self._opened_bytes + int(_FREE * free)
         self._strips: StripRunner | None = None
-        self._tables: OrderedDict[tuple[str, int], Steps] = OrderedDict()
+        self._tables: OrderedDict[Sampling, Steps] = OrderedDict()
         self._closed = False
 
     def plan(self, request: Request, *, after: Plan | None = None, held_bytes: int = 0) -> Plan:
@@ -65,20 +65,20 @@ class Runner:
     def run(
         self,
         photos: Pixels,
-        x_t: NDArray[np.float32],
+        x_t: NDArray[np.float32] | None,
         request: Request,
-        sampler: str,
+        sampling: Sampling,
         *,
         plan: Plan | None = None,
         first: Plan | None = None,
     ) -> Outcome:
-        """Run a batch (B, H, W, 3) from the noise (B, 3, h, w).
+        """Run a batch (B, H, W, 3) from the noise (B, 3, h, w), or None where ``sampling`` starts from zero.
 
         By ``plan``; or by ``first`` (default: made here) and then smaller ones where memory runs out.
         Raises InputError or EngineError."""
         with self.lock:
             self.check_open()
-            steps, before = self.steps(request.steps, sampler), resident_bytes()
+            steps, before = self.steps(sampling), resident_bytes()
             chosen = plan or first or self.plan(request, held_bytes=photos.nbytes)
             note, reason, given = "" if chosen.kind == "whole" else str(chosen), "", 0
             try:
@@ -117,7 +117,7 @@ class Runner:
                 + ("." if self.has_budget else ", or give max_memory, with which tiles are tried (another picture).")
             ) from error
 
-    def _run(self, plan: Plan, photos: Pixels, x_t: NDArray[np.float32], steps: Steps, laps: Laps) -> Pixels:
+    def _run(self, plan: Plan, photos: Pixels, x_t: NDArray[np.float32] | None, steps: Steps, laps: Laps) -> Pixels:
         if plan.kind == "whole":
             self._strips = None
             if self.backend.converts:
@@ -133,7 +133,8 @@ class Runner:
             self._strips = None
             self._strips = StripRunner(self.backend, self.manifest, plan)
         pixels = np.empty(photos.shape, photos.dtype)
-        for photo, noise, result in zip(photos, x_t, pixels, strict=True):
+        fields = [None] * len(photos) if x_t is None else x_t
+        for photo, noise, result in zip(photos, fields, pixels, strict=True):
             result[...] = self._strips.run(photo, noise, steps, laps)
         return pixels
 
@@ -155,16 +156,14 @@ class Runner:
         self.programs[key] = program
         return program
 
-    def steps(self, count: int, sampler: str) -> Steps:
-        """The sampler's table on the device. The caller holds the lock. Raises InputError."""
-        key = (sampler, count)
-        steps = self._tables.pop(key, None)
+    def steps(self, sampling: Sampling) -> Steps:
+        """The sampling's table on the device. The caller holds the lock."""
+        steps = self._tables.pop(sampling, None)
         if steps is None:
-            table = make_table(np.asarray(self.manifest.alphas_cumprod), count, sampler)
             while len(self._tables) >= _TABLES_KEPT:
                 self._tables.popitem(last=False)
-            steps = Steps(self.backend, self.manifest, table)
-        self._tables[key] = steps
+            steps = Steps(self.backend, self.manifest, sampling)
+        self._tables[sampling] = steps
         return steps
 
     def drop_buffers(self) -> None:

@@ -10,7 +10,7 @@ from ..backends.base import Backend
 from ..image import padded_size
 from ..names import LOOP
 from ..package.reading import Package
-from ..sampler import make_table
+from ..sampler import evenly_spaced
 from .laps import Laps
 from .program import Program, Steps
 
@@ -40,7 +40,7 @@ def one_step(backend: Backend[Any], package: Package, side: int) -> dict[str, fl
     two."""
     manifest = package.manifest
     program = Program(backend, manifest, 1, side, side)
-    steps = Steps(backend, manifest, make_table(np.asarray(manifest.alphas_cumprod), 1))
+    steps = Steps(backend, manifest, evenly_spaced(np.asarray(manifest.alphas_cumprod), 1))
     image = np.full((1, 3, side, side), 0.1, np.float32)
     noise = np.zeros((1, *manifest.noise_shape(side, side)), np.float32)
     program.run(image, noise, steps, Laps())

@@ -16,6 +16,7 @@ from ..errors import DiffLLError, InputError, OutOfMemoryError
 from ..image import Pixels, to_pixels, to_tensor
 from ..machine.host import resident_bytes
 from ..planning.request import Plan, Request
+from ..sampler import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .runner import Runner, why_no_memory
@@ -26,15 +27,16 @@ Pending = deque[tuple["Slot", "Future[None]"]]
 
 
 class Stream:
-    """Runs frames (H, W, 3) of one size, all from the same noise x_t (1, 3, h, w).
+    """Runs frames (H, W, 3) of one size, all from the same noise x_t (1, 3, h, w), or None
+    where ``sampling`` starts from zero.
 
     Two frames are in flight where both fit whole: while the engine works on one, the result of the one before is made
     and yielded, and the one after is taken and prepared. Where they do not fit, or memory runs out, frames are run one
     by one as a call runs them, and none is lost.
     """
 
-    def __init__(self, runner: Runner, request: Request, x_t: NDArray[np.float32], sampler: str) -> None:
-        self._runner, self._request, self._x_t, self._sampler = runner, request, x_t, sampler
+    def __init__(self, runner: Runner, request: Request, x_t: NDArray[np.float32] | None, sampling: Sampling) -> None:
+        self._runner, self._request, self._x_t, self._sampling = runner, request, x_t, sampling
         self._slots: deque[Slot] = deque()
         self._plan: Plan | None = None
         self._reason = ""  # why memory ran out
@@ -43,7 +45,7 @@ class Stream:
             self._before = resident_bytes()
             if runner.has_budget:
                 runner.drop_buffers()  # what they keep was not planned for
-            steps = runner.steps(request.steps, sampler)
+            steps = runner.steps(sampling)
             with suppress(InputError, *_NO_MEMORY):  # one frame may fit where two do not
                 if runner.plan(replace(request, batch=_FRAMES)).kind == "whole":
                     self._plan = plan = runner.plan(request)
@@ -118,7 +120,7 @@ class Stream:
             self._plan = runner.smaller(self._request, self._plan, self._reason)
         # the caller's frame and the result before are there too
         request = replace(self._request, reserve_bytes=2 * frame.nbytes)
-        outcome = runner.run(frame[None], self._x_t, request, self._sampler, first=self._plan)
+        outcome = runner.run(frame[None], self._x_t, request, self._sampling, first=self._plan)
         if self._reason and outcome.plan == self._plan:
             outcome = replace(outcome, note=f"out of memory ({self._reason}); then {outcome.note}")
         self._plan = outcome.plan
@@ -129,7 +131,7 @@ class Slot:
     """Room for one frame in flight, with buffers of its own."""
 
     def __init__(
-        self, runner: Runner, plan: Plan, dtype: np.dtype[Any], x_t: NDArray[np.float32], steps: Steps
+        self, runner: Runner, plan: Plan, dtype: np.dtype[Any], x_t: NDArray[np.float32] | None, steps: Steps
     ) -> None:
         self._runner, self._plan, self._dtype, self._x_t, self._steps = runner, plan, dtype, x_t, steps
         self.program: Program | None = runner.make_program((1, plan.height, plan.width, 3), dtype)

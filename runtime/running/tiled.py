@@ -36,8 +36,9 @@ class StripRunner:
         kind = WholeLoop if plan.kind == "strips" else TiledLoop
         self._loop = kind(backend, manifest, plan, rows, columns)
 
-    def run(self, photo: Pixels, noise: Array, steps: Steps, laps: Laps) -> Pixels:
-        """photo: (H, W, 3) uint8 or uint16, RGB; noise: x_T, (3, Hp/4, Wp/4) float32 with two levels. laps: gets pad,
+    def run(self, photo: Pixels, noise: Array | None, steps: Steps, laps: Laps) -> Pixels:
+        """photo: (H, W, 3) uint8 or uint16, RGB; noise: x_T, (3, Hp/4, Wp/4) float32 with two levels, or None where the
+        steps start from zero. laps: gets pad,
         upload, dwt, denoiser (all steps), hfrm0.., idwt (or ``graph`` for them), blend (of tiles), download, crop.
         Returns the restored photo, the same shape and dtype. Raises EngineError."""
         # made for each use: their buffers are not in memory while the loop runs
@@ -55,14 +56,15 @@ class WholeLoop:
         self._backend, self._loop = backend, Loop(Buffers(backend, manifest, 1, rows, columns), form)
         self._jobs: dict[Steps, Job] = {}
 
-    def run(self, x_cond: Array, noise: Array, steps: Steps, laps: Laps) -> Array:
-        """x_cond, noise (x_T): (3, h, w) float32 of the whole photo. Returns x_0, the same shape, valid until the next
-        run. Raises EngineError."""
+    def run(self, x_cond: Array, noise: Array | None, steps: Steps, laps: Laps) -> Array:
+        """x_cond, noise (x_T; None where the steps start from zero): (3, h, w) float32 of the whole photo. Returns x_0,
+        the same shape, valid until the next run. Raises EngineError."""
         if steps not in self._jobs:
             self._jobs = {steps: self._backend.sequence(self._loop.parts(steps))}
         with laps.part("upload"):
             self._backend.upload(self._loop.x_cond, x_cond[None])
-            self._backend.upload(self._loop.x[0], noise[None])
+            if noise is not None:
+                self._backend.upload(self._loop.x[0], noise[None])
         job = self._jobs[steps]
         job.submit()
         laps.add(job.wait())
@@ -87,11 +89,12 @@ class TiledLoop:
         self._zeros = np.zeros((1, 3, *self._shape), np.float32)
         self._jobs: dict[tuple[Steps, int, bool], Job] = {}
 
-    def run(self, x_cond: Array, noise: Array, steps: Steps, laps: Laps) -> Array:
+    def run(self, x_cond: Array, noise: Array | None, steps: Steps, laps: Laps) -> Array:
         """As :meth:`WholeLoop.run`."""
         if self._jobs and next(iter(self._jobs))[0] is not steps:
             self._jobs.clear()
-        x_t, history = np.array(noise), np.zeros_like(noise) if steps.multistep else None
+        x_t = np.zeros_like(x_cond) if noise is None else np.array(noise)
+        history = np.zeros_like(x_t) if steps.multistep else None
         for index in range(len(steps.rows)):
             started = perf_counter_ns()
             x_next = np.zeros_like(x_t)

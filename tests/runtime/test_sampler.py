@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
-from runtime.sampler import check_steps, make_table, timesteps
+from runtime.sampler import Sampling, check_steps, evenly_spaced, make_table, timesteps
 
 ALPHAS = np.cumprod(1 - np.linspace(1e-4, 0.02, 200))
 SAMPLERS = pytest.mark.parametrize("sampler", ["ddim", "dpmpp-2m"])
+
+
+def table_of(steps, sampler="ddim"):
+    return make_table(ALPHAS, evenly_spaced(ALPHAS, steps, sampler))
 
 
 def run(table, predict, x):
@@ -49,7 +53,7 @@ def test_steps_that_are_no_whole_number_are_refused(steps):
 
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(InputError, match="'euler' is not known; use one of ddim, dpmpp-2m"):
-        make_table(ALPHAS, 10, "euler")
+        table_of(10, "euler")
 
 
 @SAMPLERS
@@ -57,7 +61,7 @@ def test_an_unknown_sampler_is_refused():
 def test_samplers_invert_the_forward_process(sampler, steps):
     """With the true eps at every step the loop ends at x_0 exactly: x_t = sqrt(a) x_0 + sqrt(1 - a) eps."""
     x_0, eps = np.float64(0.7), np.float64(-1.3)
-    table = make_table(ALPHAS, steps, sampler)
+    table = table_of(steps, sampler)
     first = ALPHAS[table.timesteps[0]]
     x = np.sqrt(first) * x_0 + np.sqrt(1 - first) * eps
     if len(table) > 1 or sampler == "ddim":
@@ -68,13 +72,13 @@ def test_samplers_invert_the_forward_process(sampler, steps):
 
 
 def test_ddim_has_no_history():
-    assert not make_table(ALPHAS, 10).coefficients[:, 2:].any()
+    assert not table_of(10).coefficients[:, 2:].any()
 
 
 def test_first_order_steps_of_dpmpp_are_ddims():
     """What DPM-Solver++ does at first order is DDIM: the same coefficients in the first step, in the last, and in the
     last but one, whose step in log-SNR is far larger than the one before."""
-    first, second = (make_table(ALPHAS, 10, sampler).coefficients for sampler in ("ddim", "dpmpp-2m"))
+    first, second = (table_of(10, sampler).coefficients for sampler in ("ddim", "dpmpp-2m"))
     for row in (0, 8, 9):
         np.testing.assert_allclose(second[row, :3], first[row, :3], rtol=1e-5, atol=1e-6)
     assert (np.abs(second[1:8, 2]) > 1e-3).all()
@@ -89,7 +93,7 @@ def test_dpmpp_is_of_second_order():
         return np.sqrt(ALPHAS[t] * variance + 1 - ALPHAS[t])
 
     def error(sampler, steps):
-        table = make_table(ALPHAS, steps, sampler)
+        table = table_of(steps, sampler)
         until = table.timesteps.tolist().index(100)
         table = replace(table, timesteps=table.timesteps[:until], coefficients=table.coefficients[:until])
         x = run(table, lambda x, t: np.sqrt(1 - ALPHAS[t]) / scale(t) ** 2 * x, np.float64(1.0))
@@ -98,3 +102,29 @@ def test_dpmpp_is_of_second_order():
     assert error("ddim", 20) / error("ddim", 40) == pytest.approx(2, rel=0.25)
     assert error("dpmpp-2m", 20) / error("dpmpp-2m", 40) == pytest.approx(4, rel=0.4)
     assert error("dpmpp-2m", 20) < 0.3 * error("ddim", 20)
+
+
+def test_a_sampling_steps_over_any_falling_timesteps_to_x_0():
+    """With the true eps of a single picture DDIM is exact from wherever it starts."""
+    x_0, eps = np.array([0.3, -0.8]), np.array([0.5, 1.2])
+
+    def predict(x, t):
+        return (x - np.sqrt(ALPHAS[t]) * x_0) / np.sqrt(1 - ALPHAS[t])
+
+    for steps in ((80, 40), (60,), (199, 3, 1)):
+        table = make_table(ALPHAS, Sampling("one", steps, "zero"))
+        assert table.timesteps.tolist() == list(steps)
+        start = np.sqrt(ALPHAS[steps[0]]) * x_0 + np.sqrt(1 - ALPHAS[steps[0]]) * eps
+        np.testing.assert_allclose(run(table, predict, start), x_0, atol=1e-6)
+
+
+def test_a_sampling_may_bring_its_own_coefficients():
+    rows = ((1.5, -0.5, 0.0, 0.0, 0.0), (0.25, 0.5, 0.125, 1.0, 2.0))
+    table = make_table(ALPHAS, Sampling("own", (80, 40), "zero", rows))
+    assert table.coefficients.tolist() == [list(row) for row in rows]
+
+
+def test_what_a_sampling_was_judged_on_does_not_make_it_another():
+    one, other = (Sampling("fast", (80, 40), "zero", judged={"photos": n}) for n in (1, 2))
+    assert one == other
+    assert hash(one) == hash(other)

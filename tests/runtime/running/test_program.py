@@ -11,7 +11,7 @@ from null_backend import open_null
 from runtime.errors import EngineError
 from runtime.running.laps import Laps
 from runtime.running.program import Program, Steps
-from runtime.sampler import make_table
+from runtime.sampler import evenly_spaced
 
 
 @pytest.fixture
@@ -100,7 +100,9 @@ def program(enhancer):
 
 
 def steps_of(enhancer, count: int) -> Steps:
-    return Steps(enhancer.backend, enhancer.manifest, make_table(np.asarray(enhancer.manifest.alphas_cumprod), count))
+    return Steps(
+        enhancer.backend, enhancer.manifest, evenly_spaced(np.asarray(enhancer.manifest.alphas_cumprod), count)
+    )
 
 
 def test_submit_takes_what_it_needs_and_collect_gives_the_output(enhancer, program):
