@@ -225,7 +225,7 @@ def test_buffers_are_those_of_the_manifest(bundled_package, half_package):
         with open_null(path) as enhancer:
             backend, real, made = enhancer.backend, enhancer.backend.buffer, []
             backend.buffer = lambda *args, real=real, made=made: (made.append(real(*args)), made[-1])[1]
-            Program(backend, enhancer.manifest, 1, 64, 96)
+            assert Program(backend, enhancer.manifest, 1, 64, 96)._loop._zeros.size  # a start of zero too
             planner = Planner(enhancer.manifest, TRAITS)
             assert round(planner.program_bytes * 64 * 96) == sum(array.nbytes for array in made)
             made.clear()
