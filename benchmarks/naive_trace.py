@@ -20,11 +20,11 @@ def trace(checkpoint: str, width: int, height: int, steps: int, variant: str, fo
 
     from export.checkpoint import load_checkpoint
     from export.model.diffll import NUM_TRAIN_TIMESTEPS
-    from runtime.sampler import timesteps
+    from runtime.sampling import timesteps
 
     model = load_checkpoint(checkpoint).model()
 
-    falling = timesteps(NUM_TRAIN_TIMESTEPS, steps).tolist()
+    falling = timesteps(NUM_TRAIN_TIMESTEPS, steps)
 
     class Split(nn.Module):
         def forward(self, image: Tensor) -> tuple[Tensor, ...]:

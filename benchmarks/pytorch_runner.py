@@ -13,7 +13,7 @@ from runtime.image import to_pixels, to_tensor
 from runtime.machine.cores import usable_cores
 from runtime.names import LOOP
 from runtime.running.laps import Laps
-from runtime.sampler import timesteps
+from runtime.sampling import timesteps
 
 from .configs import TF32
 from .job import Job, Photo, noise
@@ -36,7 +36,7 @@ class PyTorchRunner:
             # Not the HFRMs: torch 2.13's compiler takes their row attention for another form and fails on its shapes.
             self._model.Unet.compile()
         self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        self._timesteps = timesteps(NUM_TRAIN_TIMESTEPS, job.steps).tolist()
+        self._timesteps = timesteps(NUM_TRAIN_TIMESTEPS, job.steps)
         self.name = f"{self._device} {job.variant}"
         self.stages: dict[str, float] = {}
         self.step_ms: list[float] = []

@@ -13,7 +13,7 @@ from runtime.cli.progress import Progress
 from runtime.enhancer import Enhancer
 from runtime.errors import EngineError
 from runtime.package.reading import Package
-from runtime.sampler import timesteps
+from runtime.sampling import timesteps
 
 from .extremes import WatchedBackend
 from .layers import Layer, with_outputs

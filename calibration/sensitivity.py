@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.cli.progress import Progress
 from runtime.package.reading import Package
-from runtime.sampler import timesteps
+from runtime.sampling import timesteps
 
 from .layers import Layer
 from .quantise import quantise

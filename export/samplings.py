@@ -9,7 +9,7 @@ from runtime.errors import InputError, one_line
 from runtime.package.fields import Fields
 from runtime.package.reading import Package
 from runtime.package.samplings import samplings_from
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 
 def load_samplings(path: Path, checkpoint_sha256: str, total: int) -> tuple[Sampling, ...]:

@@ -33,7 +33,7 @@ from .running.auto import open_backend
 from .running.laps import Outcome
 from .running.runner import Runner
 from .running.stream import Stream
-from .sampler import Sampling
+from .sampling import Sampling
 
 _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
 

@@ -12,33 +12,15 @@ before in ``history``. So a new sampling is a new table and never a new graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .names import SAMPLERS, Start
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How often, at which noise levels and from what the denoiser is run."""
-
-    name: str
-    timesteps: tuple[int, ...]
-    """Falling, each from 0 to T - 1: one call of the denoiser each."""
-    start: Start
-    coefficients: tuple[tuple[float, ...], ...] | None = None
-    """c0 to c4 of each call; None: those of DDIM between these timesteps, and from the last to x_0."""
-    judged: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """What it was found and judged on; empty where it is not ours."""
-
-    @property
-    def calls(self) -> int:
-        return len(self.timesteps)
+from .names import SAMPLERS
+from .sampling import Sampling, timesteps
 
 
 @dataclass(frozen=True)
@@ -72,21 +54,14 @@ def check_steps(total: int, steps: object, sampler: str) -> int:
     return int(steps)
 
 
-def timesteps(num_train_timesteps: int, num_inference_steps: int) -> NDArray[np.int32]:
-    """(S,) int32, evenly spaced and falling to 0: 180, 160, ..., 20, 0 for 10 of 200 (the official ones)."""
-    steps = np.arange(num_inference_steps, dtype=np.int64) * num_train_timesteps // num_inference_steps
-    return steps[::-1].astype(np.int32)
-
-
 def evenly_spaced(alphas_cumprod: NDArray[np.floating], num_inference_steps: int, sampler: str = "ddim") -> Sampling:
     """The sampling of ``sampler`` from noise, at :func:`timesteps`. alphas_cumprod: as for :func:`make_table`. Raises
     InputError (see check_steps)."""
     total = len(alphas_cumprod)
-    steps = timesteps(total, check_steps(total, num_inference_steps, sampler))
-    rows = None
+    steps, rows = timesteps(total, check_steps(total, num_inference_steps, sampler)), None
     if sampler != "ddim":
         rows = tuple(map(tuple, _dpmpp_2m(_alpha_bars(alphas_cumprod, steps)).tolist()))
-    return Sampling(f"{sampler} {num_inference_steps}", tuple(steps.tolist()), "normal", rows)
+    return Sampling(f"{sampler} {num_inference_steps}", steps, "normal", rows)
 
 
 def make_table(alphas_cumprod: NDArray[np.floating], sampling: Sampling) -> StepTable:
@@ -94,14 +69,13 @@ def make_table(alphas_cumprod: NDArray[np.floating], sampling: Sampling) -> Step
 
     After the last timestep alpha-bar is 1: DDIM's last step returns the x_0 that it predicts.
     """
-    steps = np.array(sampling.timesteps, np.int32)
     rows = sampling.coefficients
-    table = _ddim(_alpha_bars(alphas_cumprod, steps)) if rows is None else np.array(rows, np.float64)
-    return StepTable(steps, table.astype(np.float32))
+    table = _ddim(_alpha_bars(alphas_cumprod, sampling.timesteps)) if rows is None else np.array(rows, np.float64)
+    return StepTable(np.array(sampling.timesteps, np.int32), table.astype(np.float32))
 
 
-def _alpha_bars(alphas_cumprod: NDArray[np.floating], steps: NDArray[np.int32]) -> NDArray[np.float64]:
-    return np.append(np.asarray(alphas_cumprod, np.float64)[steps], 1.0)
+def _alpha_bars(alphas_cumprod: NDArray[np.floating], steps: Sequence[int]) -> NDArray[np.float64]:
+    return np.append(np.asarray(alphas_cumprod, np.float64)[list(steps)], 1.0)
 
 
 def _ddim(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,7 +25,8 @@ MAY_IMPORT = {
 FLOORS = [  # of runtime/, from the bottom: a room imports from its own floor and from those below
     {"errors", "names"},
     {"machine"},
-    {"image", "bfloat16", "sampler"},
+    {"image", "sampling"},
+    {"sampler"},
     {"package", "photo"},
     {"planning"},
     {"engines"},

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bfloat16
 from ..errors import EngineError, OutOfMemoryError, one_line, out_of_memory
 from ..package.manifest import TensorSpec
 from ..planning.traits import Traits
+from . import bfloat16
 from .base import Job, Part, PhotoIO, Times
 
 Array = NDArray[Any]

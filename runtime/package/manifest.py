@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import PackageError, one_line
 from ..names import DTYPES, PRECISIONS, PUBLISHED, DType, Precision
-from ..sampler import Sampling, timesteps
+from ..sampling import Sampling, timesteps
 from .fields import Fields, show
 from .samplings import samplings_from, samplings_json
 
@@ -137,7 +137,7 @@ class Manifest:
     @property
     def samplings(self) -> dict[str, Sampling]:
         """By name, the published one first."""
-        steps = tuple(timesteps(self.num_train_timesteps, self.num_inference_steps).tolist())
+        steps = timesteps(self.num_train_timesteps, self.num_inference_steps)
         return {one.name: one for one in (Sampling(PUBLISHED, steps, "normal"), *self.more_samplings)}
 
     def stage(self, name: str) -> Stage:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..names import PUBLISHED, STARTS
-from ..sampler import Sampling
+from ..sampling import Sampling
 from .fields import Fields, show
 
 _NAME = re.compile("[a-z0-9][a-z0-9-]{0,31}")

@@ -15,7 +15,8 @@ from ..image import Pixels, array_text
 from ..names import FAST, PUBLISHED
 from ..package.manifest import Manifest
 from ..planning.request import Plan, Request
-from ..sampler import Sampling, evenly_spaced
+from ..sampler import evenly_spaced
+from ..sampling import Sampling
 
 
 def is_single(photo: Any) -> bool:

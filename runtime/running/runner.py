@@ -18,7 +18,7 @@ from ..package.reading import Package
 from ..planning.decide import Planner
 from ..planning.memory import parse_size
 from ..planning.request import MARGIN_BYTES, Memory, Plan, Request
-from ..sampler import Sampling
+from ..sampling import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .tiled import StripRunner

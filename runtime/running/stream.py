@@ -16,7 +16,7 @@ from ..errors import DiffLLError, InputError, OutOfMemoryError
 from ..image import Pixels, to_pixels, to_tensor
 from ..machine.host import resident_bytes
 from ..planning.request import Plan, Request
-from ..sampler import Sampling
+from ..sampling import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .runner import Runner, why_no_memory

@@ -10,7 +10,7 @@ from calibration.quantise import quantise
 from calibration.variants import Judge, mean_squared_error, sixteen_bits
 from runtime.image import decibels
 from runtime.package.reading import Package
-from runtime.sampler import timesteps
+from runtime.sampling import timesteps
 
 STEPS = [int(t) for t in timesteps(200, 10)]
 

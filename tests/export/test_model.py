@@ -15,7 +15,8 @@ from export.model.diffll import schedule
 from export.model.unet import timestep_embedding
 from export.model.wavelet import dwt, idwt
 from runtime.image import to_tensor
-from runtime.sampler import evenly_spaced, make_table, timesteps
+from runtime.sampler import evenly_spaced, make_table
+from runtime.sampling import timesteps
 
 OFFICIAL = Path(__file__).parent.parent / "data" / "official.npz"
 
@@ -117,7 +118,7 @@ def test_coefficient_table_equals_the_step_by_step_formula(steps):
     predict.forward = lambda x, t: torch.sin(3 * x[:, 3:]) * (1 + t[0] / 200)
     model.Unet = predict
     noise = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    expected = model.sample(torch.zeros_like(noise), noise, timesteps(200, steps).tolist())
+    expected = model.sample(torch.zeros_like(noise), noise, timesteps(200, steps))
     table = make_table(schedule()[1].numpy(), evenly_spaced(schedule()[1].numpy(), steps))
     x = noise
     for t, (c0, c1, *_) in zip(table.timesteps.tolist(), table.coefficients.tolist(), strict=True):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
-from runtime.sampler import Sampling, check_steps, evenly_spaced, make_table, timesteps
+from runtime.sampler import check_steps, evenly_spaced, make_table
+from runtime.sampling import Sampling, timesteps
 
 ALPHAS = np.cumprod(1 - np.linspace(1e-4, 0.02, 200))
 SAMPLERS = pytest.mark.parametrize("sampler", ["ddim", "dpmpp-2m"])
@@ -26,10 +27,10 @@ def run(table, predict, x):
 
 
 def test_timesteps_of_the_paper():
-    assert timesteps(200, 10).tolist() == [180, 160, 140, 120, 100, 80, 60, 40, 20, 0]
-    assert timesteps(200, 1).tolist() == [0]
-    assert timesteps(200, 200).tolist() == list(range(199, -1, -1))
-    assert timesteps(200, 3).tolist() == [133, 66, 0]
+    assert timesteps(200, 10) == (180, 160, 140, 120, 100, 80, 60, 40, 20, 0)
+    assert timesteps(200, 1) == (0,)
+    assert timesteps(200, 200) == tuple(range(199, -1, -1))
+    assert timesteps(200, 3) == (133, 66, 0)
 
 
 @pytest.mark.parametrize("steps", [0, -5, 3, 6, 7, 201, 400])

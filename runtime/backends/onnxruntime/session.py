@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ... import bfloat16
 from ...engines.libraries import install_line, unavailable
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
@@ -22,6 +21,7 @@ from ...package.edits import with_key_stride, with_uint8_activations, with_whole
 from ...package.manifest import Stage, TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
+from .. import bfloat16
 from ..base import PLAIN, Call, Form, Job, Part, PhotoIO
 from ..host import Array, InOrder, run_failure
 

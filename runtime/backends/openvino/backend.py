@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ... import bfloat16
 from ...engines.cache import BLOB, Engine
 from ...engines.fit import Machine, environment, photo_sizes, usable
 from ...engines.libraries import unavailable
@@ -23,6 +22,7 @@ from ...package.edits import with_key_stride
 from ...package.manifest import Stage
 from ...package.reading import Package
 from ...planning.traits import Traits
+from .. import bfloat16
 from ..base import PLAIN, Call, Form
 from ..host import Array, HostBackend, run_failure
 

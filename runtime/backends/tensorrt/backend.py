@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import bfloat16
 from ...package.manifest import TensorSpec
 from ...package.reading import Package
 from ...planning.traits import Traits
+from .. import bfloat16
 from ..base import PLAIN, Form, Job, Part, PhotoIO
 from . import cuda
 from .engines import Engines

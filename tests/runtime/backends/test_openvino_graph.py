@@ -12,7 +12,7 @@ import openvino as ov
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime import bfloat16
+from runtime.backends import bfloat16
 from runtime.backends.openvino.graph import read_model
 from runtime.package.reading import Package
 

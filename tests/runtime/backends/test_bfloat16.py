@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime import bfloat16
+from runtime.backends import bfloat16
 
 
 def test_the_nearest_value_ties_to_even():
