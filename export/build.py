@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .samplings import load_samplings
 
         checkpoint = load_checkpoint(path)
-        source = args.samplings or (bundled_samplings() if args.checkpoint is None else None)
+        source = args.samplings or (bundled_samplings() if path == bundled_checkpoint() else None)
         more = load_samplings(source, checkpoint.sha256, NUM_TRAIN_TIMESTEPS) if source else ()
     with package_folder(output, args.overwrite) as work:  # renamed once it is whole and certified, or not at all
         write_package(work, checkpoint, args.precision, progress, more)

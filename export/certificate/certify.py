@@ -110,8 +110,10 @@ def _certify_photos(package: Package, model: DiffLL, cases: Sequence[Case], limi
                     "size": f"{width}x{height}",
                     "batch": batch,
                     "sampling": sampling.name,
-                    "x_T": "zero" if from_zero else f"numpy default_rng({case.seed}).standard_normal, float32",
-                    "calls": sampling.calls,
+                    "noise": "none, x_T is zero"
+                    if from_zero
+                    else f"numpy default_rng({case.seed}).standard_normal, float32",
+                    "steps": sampling.calls,
                     "grey_levels": round(levels, 4),
                     "psnr_db": psnr_db,
                 }

@@ -19,11 +19,12 @@ import pytest
 
 from export.build import main
 from export.certificate.certify import CertificateError
-from runtime import Enhancer, InputError
+from runtime import Enhancer, InputError, PackageError
 from runtime.cli.progress import Progress
 from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent
+JUDGED = {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {"checkpoint_sha256": "0" * 64}}
 
 
 def export_build(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
@@ -70,6 +71,7 @@ def test_certificate_says_what_was_compared(tiny_package):
         assert record["grey_levels"] <= 1
         assert record["psnr_db"] >= 55
         assert "assets/sample.png" in record["photos"]
+        assert record["sampling"] == "published"
         assert "default_rng" in record["noise"]
 
 
@@ -113,6 +115,46 @@ def test_a_failed_comparison_leaves_no_package(make_checkpoint, ready_graphs, tm
     with pytest.raises(CertificateError, match=r"hfrm1: restored1 differs .* no package was written"):
         main([str(make_checkpoint()), "-o", str(tmp_path / "package")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samplings_come_from_a_file_or_a_package_and_each_is_certified(make_checkpoint, ready_graphs, tmp_path):
+    rows = [[0.9, -0.4, 0.0, 0.5, 0.25], [1.1, -0.3, 0.2, 0.0, 0.0]]
+    more = {
+        "fast": {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {"photos": 3}},
+        "own": {"timesteps": [120, 30], "start": "normal", "coefficients": rows, "judged": {}},
+    }
+    file, first, second = tmp_path / "samplings.json", tmp_path / "first", tmp_path / "second"
+    file.write_text(json.dumps({"samplings": more}))
+    main([str(make_checkpoint()), "-o", str(first), "--samplings", str(file)])
+    main([str(make_checkpoint()), "-o", str(second), "--samplings", str(first)])
+    for package in (first, second):
+        assert list(Package.open(package).manifest.samplings) == ["published", "fast", "own"]
+        records = json.loads((package / "certificate.json").read_text())["end_to_end"]
+        assert {(record["sampling"], record["steps"]) for record in records} == {
+            ("published", 10),
+            ("fast", 2),
+            ("own", 2),
+        }
+        assert all(record["grey_levels"] <= 1 for record in records)
+        assert all(("x_T is zero" in record["noise"]) == (record["sampling"] == "fast") for record in records)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "cannot read samplings from it"),
+        (json.dumps({"samplings": {"fast": {"timesteps": [1, 2]}}}), "timesteps that fall"),
+        (json.dumps({"samplings": {"fast": JUDGED}}), "'fast' was judged on the checkpoint 000000000000"),
+        (None, "cannot read samplings from it .*No such file"),
+    ],
+)
+def test_samplings_that_do_not_fit_are_refused_before_tracing(make_checkpoint, tmp_path, content, words):
+    file = tmp_path / "samplings.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises((InputError, PackageError), match=words):
+        main([str(make_checkpoint()), "-o", str(tmp_path / "package"), "--samplings", str(file)])
+    assert not (tmp_path / "package").exists()
 
 
 def test_an_existing_package_is_replaced_only_when_asked(make_checkpoint, ready_graphs, tmp_path, tiny_package):
@@ -206,6 +248,7 @@ def test_progress_is_never_silent_for_long(tmp_path, monkeypatch):
 def test_bundled_package_is_small_and_opens_on_arrays(bundled_package):
     size = sum(path.stat().st_size for path in bundled_package.iterdir())
     assert size < 25e6
+    assert list(Package.open(bundled_package).manifest.samplings) == ["published", "fast"]
     with Enhancer.open(bundled_package) as enhancer:
         result = enhancer(np.full((8, 8, 3), 10, np.uint8), steps=2)
     assert result.shape == (8, 8, 3)
