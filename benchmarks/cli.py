@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
 
-    from .configs import QUICK_SIZES, STANDARD_SIZES, baseline_configs, open_packages, package_configs
+    from .baselines import baseline_configs
+    from .configs import QUICK_SIZES, STANDARD_SIZES, open_packages, package_configs
     from .photos import Photos
 
     sizes = [photo_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]

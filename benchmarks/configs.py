@@ -1,37 +1,28 @@
-"""What is to be measured: packages x backends x steps x sizes, and the baselines. Everything that can be wrong with
+"""What is to be measured: packages x backends x steps x sizes. Everything that can be wrong with
 the command is told here, before anything is timed."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import BackendUnavailableError, InputError
+from runtime.errors import InputError
 from runtime.image import padded_size
-from runtime.machine.gpu import current_gpu
-from runtime.machine.host import describe
 from runtime.names import BACKENDS, LOOP
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.sampler import check_steps
 
 from .gpus import torch_has_gpu
-from .job import Job
+from .job import TF32, Job
 
 Size = tuple[int, int]  # width, height
 
 STANDARD_SIZES = ("600x400", "1280x720", "1920x1080", "2560x1440", "3840x2160")
 QUICK_SIZES = ("320x240", "600x400")
-TF32 = "eager tf32"  # eager mode in float32, whose products a GPU forms of 10-bit mantissas
-VARIANTS = {
-    "pytorch": ("eager fp32", TF32, "eager bf16", "eager fp16", "compile fp32"),
-    "naive-onnx": ("stages", "unrolled"),
-}
 
 
 @dataclass(frozen=True)
@@ -140,72 +131,6 @@ def package_configs(
                     yield Config(job, package, digest, size)
 
 
-def baseline_configs(
-    baselines: Sequence[str],
-    packages: Sequence[tuple[Package, str]],
-    sizes: Sequence[Size],
-    steps: Sequence[int],
-    sampler: str,
-    checkpoints: Sequence[Path],
-    quick: bool,
-) -> Iterator[Config]:
-    """The baselines of every checkpoint that the packages were built from, in the published sampler. quick: without
-    ``torch.compile``, which takes minutes. TF32 is a GPU's. Raises InputError or BackendUnavailableError."""
-    if not baselines:
-        return
-    if sampler != "ddim":
-        raise InputError(f"--baseline runs the published sampler, ddim, and --sampler {sampler} was asked for.")
-    if importlib.util.find_spec("torch") is None:  # the naive graphs are traced here
-        raise BackendUnavailableError(f"--baseline {baselines[0]} needs PyTorch; `pip install '.[export]'`.")
-    files = find_checkpoints(packages, checkpoints)
-    for size in sizes:
-        for digest, path in files.items():
-            own = [one for one in packages if one[0].manifest.provenance.get("checkpoint_sha256") == digest]
-            package, package_sha256 = min(own, key=lambda one: one[0].manifest.precision != "fp32")
-            for count in steps or (package.manifest.num_inference_steps,):
-                check_steps(package.manifest.num_train_timesteps, count, sampler)
-                for baseline in dict.fromkeys(baselines):
-                    for variant in VARIANTS[baseline]:
-                        if quick and variant.startswith("compile"):
-                            continue
-                        if variant.endswith("fp16") and not computes_fp16():
-                            continue
-                        if variant == TF32 and not torch_has_gpu():
-                            continue
-                        job = Job(
-                            baseline, str(package.path.absolute()), count, sampler, checkpoint=path, variant=variant
-                        )
-                        yield Config(job, package, package_sha256, size)
-
-
-def computes_fp16() -> bool:
-    """Whether PyTorch finds half-precision arithmetic here. On a processor without it (AVX-512 and bf16, no fp16) the
-    first full-size photo of 600x400 was not there after nine minutes."""
-    return current_gpu() is not None or not {"avx512_fp16", "asimdhp"}.isdisjoint(describe()["features"])
-
-
-def find_checkpoints(packages: Sequence[tuple[Package, str]], given: Sequence[Path]) -> dict[str, str]:
-    """sha256 -> file of every checkpoint that the packages were built from: the bundled one, or one of ``given``.
-
-    Raises InputError for a package whose checkpoint is not there, or a file that none was built from.
-    """
-    from export.files import bundled_checkpoint
-
-    bundled = bundled_checkpoint()
-    known = {_sha256(path): path for path in (bundled, *given)}
-    wanted = {str(one.manifest.provenance.get("checkpoint_sha256", "")): one for one, _ in packages}
-    for digest, package in wanted.items():
-        if digest not in known:
-            raise InputError(
-                f"{package.path}: built from the checkpoint {package.manifest.provenance.get('checkpoint')!r} (sha256 "
-                f"{digest[:12]}...), which --baseline needs; give it with --checkpoint FILE."
-            )
-    for path in given:
-        if _sha256(path) not in wanted:
-            raise InputError(f"{path}: none of the packages was built from this checkpoint (sha256); leave it out.")
-    return {digest: str(known[digest].absolute()) for digest in wanted}
-
-
 def certificate(package: Package) -> dict[str, Any]:
     """What the package's own certificate says: worst PSNR and grey levels, end to end."""
     content = json.loads(package.read(CERTIFICATE))
@@ -215,10 +140,3 @@ def certificate(package: Package) -> dict[str, Any]:
         "psnr_db": min((case["psnr_db"] for case in cases), default=None),
         "grey_levels": max((case["grey_levels"] for case in cases if "grey_levels" in case), default=None),
     }
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error

@@ -10,8 +10,8 @@ import numpy as np
 
 from runtime.image import psnr
 
-from .configs import TF32, Config, certificate
-from .job import SEED
+from .configs import Config, certificate
+from .job import SEED, TF32
 from .measure import Measurement, step_medians
 from .records import Record, digest
 from .stats import UNSTEADY, drift, latency, medians, variation

@@ -9,6 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Photo = NDArray[np.uint8]
+TF32 = "eager tf32"  # eager mode in float32, whose products a GPU forms of 10-bit mantissas
+VARIANTS = {
+    "pytorch": ("eager fp32", TF32, "eager bf16", "eager fp16", "compile fp32"),
+    "naive-onnx": ("stages", "unrolled"),
+}
 SEED = 0  # of the noise x_T, for every configuration
 
 
@@ -27,7 +32,7 @@ class Job:
     checkpoint: str = ""
     """Of a baseline."""
     variant: str = ""
-    """Of a baseline: a name of ``configs.VARIANTS``."""
+    """Of a baseline: a name of ``VARIANTS``."""
     traces: str = ""
     """The folder of ``naive_trace``, for ``naive-onnx``."""
 

@@ -15,8 +15,7 @@ from runtime.names import LOOP
 from runtime.running.laps import Laps
 from runtime.sampling import timesteps
 
-from .configs import TF32
-from .job import Job, Photo, noise
+from .job import TF32, Job, Photo, noise
 
 
 class PyTorchRunner:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from runtime.errors import BackendUnavailableError, EngineError
 
-from .configs import TF32, Config
+from .configs import Config
 from .gpus import prints_true, torch_has_gpu
+from .job import TF32
 
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
 _PRECISIONS = ("fp32", "fp16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .configs import VARIANTS
+from .job import VARIANTS
 from .machine import words
 from .records import Record
 from .stats import paired_ratio

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 from relabelled import relabelled
 
-from benchmarks import configs
+from benchmarks import baselines
+from benchmarks.baselines import baseline_configs, find_checkpoints
 from benchmarks.cli import main
-from benchmarks.configs import baseline_configs, certificate, find_checkpoints, open_packages, package_configs
+from benchmarks.configs import certificate, open_packages, package_configs
 from benchmarks.needs import baseline_bytes, package_bytes
 from benchmarks.photos import Photos, synthetic
 from export.files import bundled_checkpoint
@@ -113,9 +114,9 @@ def test_what_a_photo_needs_is_what_the_runtime_plans(tiny_package, make_checkpo
 
 
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
-    monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512_fp16"]})
-    monkeypatch.setattr(configs, "current_gpu", lambda: None)
-    monkeypatch.setattr(configs, "torch_has_gpu", lambda: False)
+    monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512_fp16"]})
+    monkeypatch.setattr(baselines, "current_gpu", lambda: None)
+    monkeypatch.setattr(baselines, "torch_has_gpu", lambda: False)
     packages, own = open_packages([tiny_package]), make_checkpoint()
     with pytest.raises(InputError, match=r"built from the checkpoint 'tiny.pth.tar' .* give it with --checkpoint"):
         find_checkpoints(packages, [])
@@ -131,10 +132,10 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     assert [config.precision for config in every] == ["fp32", "bf16", "fp16", "fp32", "fp32", "fp32"]
     quick = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in quick] == ["eager fp32", "eager bf16", "eager fp16"]
-    monkeypatch.setattr(configs, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
+    monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
     without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
-    monkeypatch.setattr(configs, "torch_has_gpu", lambda: True)
+    monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
     on_gpu = list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True))
     assert [config.job.variant for config in on_gpu] == ["eager fp32", "eager tf32", "eager bf16"]
     assert [config.precision for config in on_gpu] == ["fp32", "fp32", "bf16"]

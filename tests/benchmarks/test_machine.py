@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import configs, peak, suites
+from benchmarks import baselines, configs, peak, suites
 from benchmarks.describe import speed
 from benchmarks.device_memory import DeviceMemory
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
@@ -208,14 +208,14 @@ def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monk
 
 def test_the_gpu_suite_measures_few_enough(tiny_package, make_checkpoint, monkeypatch):
     """The count that its 8 minutes are for: see suites.py."""
-    monkeypatch.setattr(configs, "torch_has_gpu", lambda: True)
-    monkeypatch.setattr(configs, "computes_fp16", lambda: True)
+    monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
+    monkeypatch.setattr(baselines, "computes_fp16", lambda: True)
     packages = configs.open_packages([tiny_package])
     sizes = [(600, 400), (1920, 1080), (3840, 2160)]
-    baselines = list(
-        configs.baseline_configs(["pytorch"], packages, sizes, [10, 2], "ddim", [make_checkpoint()], quick=False)
+    pytorch = list(
+        baselines.baseline_configs(["pytorch"], packages, sizes, [10, 2], "ddim", [make_checkpoint()], quick=False)
     )
-    kept = [config for config in baselines if suites.takes(config)]
+    kept = [config for config in pytorch if suites.takes(config)]
     compiled = [config for config in kept if config.job.variant == "compile fp32"]
     assert [(config.size, config.job.steps) for config in compiled] == [((600, 400), 10)]
     assert len(kept) == 3 * (2 * 2 + 2) + 1

@@ -17,8 +17,9 @@ from relabelled import relabelled
 from benchmarks import configs as configs_module
 from benchmarks import room as room_module
 from benchmarks import run as run_module
+from benchmarks.baselines import baseline_configs
 from benchmarks.cli import main
-from benchmarks.configs import baseline_configs, open_packages, package_configs
+from benchmarks.configs import open_packages, package_configs
 from benchmarks.measure import Bench
 from benchmarks.photos import Photos
 from benchmarks.records import read_records
