@@ -10,29 +10,30 @@ from pathlib import Path
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.machine.gpu import current_gpu
 from runtime.machine.host import describe
+from runtime.names import PUBLISHED
 from runtime.package.reading import Package
-from runtime.sampler import check_steps
 
 from .configs import Config, Size
 from .gpus import torch_has_gpu
 from .job import TF32, VARIANTS, Job
+from .loops import Loops
 
 
 def baseline_configs(
     baselines: Sequence[str],
     packages: Sequence[tuple[Package, str]],
     sizes: Sequence[Size],
-    steps: Sequence[int],
-    sampler: str,
+    loops: Loops,
     checkpoints: Sequence[Path],
     quick: bool,
 ) -> Iterator[Config]:
-    """The baselines of every checkpoint that the packages were built from, in the published sampler. quick: without
-    ``torch.compile``, which takes minutes. TF32 is a GPU's. Raises InputError or BackendUnavailableError."""
+    """The baselines of every checkpoint that the packages were built from, with DDIM. Plain traces run
+    the published loop and evenly spaced steps, PyTorch every loop of ``loops``. quick: without ``torch.compile``,
+    which takes minutes. TF32 is a GPU's. Raises InputError or BackendUnavailableError."""
     if not baselines:
         return
-    if sampler != "ddim":
-        raise InputError(f"--baseline runs the published sampler, ddim, and --sampler {sampler} was asked for.")
+    if loops.sampler != "ddim":
+        raise InputError(f"--baseline runs the published sampler, ddim, and --sampler {loops.sampler} was asked for.")
     if importlib.util.find_spec("torch") is None:  # the naive graphs are traced here
         raise BackendUnavailableError(f"--baseline {baselines[0]} needs PyTorch; `pip install '.[export]'`.")
     files = find_checkpoints(packages, checkpoints)
@@ -40,10 +41,11 @@ def baseline_configs(
         for digest, path in files.items():
             own = [one for one in packages if one[0].manifest.provenance.get("checkpoint_sha256") == digest]
             package, package_sha256 = min(own, key=lambda one: one[0].manifest.precision != "fp32")
-            for count in steps or (package.manifest.num_inference_steps,):
-                check_steps(package.manifest.num_train_timesteps, count, sampler)
+            for loop in dict.fromkeys(loops.of(package)):
                 for baseline in dict.fromkeys(baselines):
                     for variant in VARIANTS[baseline]:
+                        if baseline != "pytorch" and loop.sampling not in ("", PUBLISHED):
+                            continue
                         if quick and variant.startswith("compile"):
                             continue
                         if variant.endswith("fp16") and not computes_fp16():
@@ -51,7 +53,13 @@ def baseline_configs(
                         if variant == TF32 and not torch_has_gpu():
                             continue
                         job = Job(
-                            baseline, str(package.path.absolute()), count, sampler, checkpoint=path, variant=variant
+                            baseline,
+                            str(package.path.absolute()),
+                            loop.calls,
+                            loop.sampler,
+                            checkpoint=path,
+                            variant=variant,
+                            sampling=loop.sampling,
                         )
                         yield Config(job, package, package_sha256, size)
 

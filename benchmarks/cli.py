@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.cli.command import Parser, photo_size
 from runtime.errors import InputError
-from runtime.names import BACKENDS, SAMPLERS
+from runtime.names import BACKENDS, FAST, PUBLISHED, SAMPLERS
 
 BASELINES = ("pytorch", "naive-onnx")
 SUITES = ("gpu",)
@@ -29,11 +30,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", nargs="+", action="extend", default=[], metavar="NAME",
                         help=f"NAME or NAME:PROVIDER; {', '.join(BACKENDS)} (default: onnxruntime)")  # fmt: skip
     parser.add_argument("--steps", nargs="+", action="extend", type=int, default=[], metavar="N",
-                        help="default: the package's own, 10")  # fmt: skip
+                        help="evenly spaced, from noise (default: the sampling published, 10 steps)")  # fmt: skip
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", metavar="NAME",
-                        help=f"{', '.join(SAMPLERS)} (default: ddim)")  # fmt: skip
+                        help=f"of --steps: {', '.join(SAMPLERS)} (default: ddim)")  # fmt: skip
+    parser.add_argument("--sampling", nargs="+", action="extend", default=[], metavar="NAME",
+                        help=f"of the packages, such as {PUBLISHED} and {FAST} (default: {PUBLISHED})")  # fmt: skip
     parser.add_argument("--baseline", nargs="+", action="extend", choices=BASELINES, default=[],
                         help="PyTorch eager, autocast, torch.compile; plainly traced graphs")  # fmt: skip
+    parser.add_argument("--baseline-sampling", nargs="+", action="extend", default=[], metavar="NAME",
+                        help=f"what --baseline pytorch runs too (default: {PUBLISHED} or --steps alone)")  # fmt: skip
     parser.add_argument("--checkpoint", nargs="+", action="extend", type=Path, default=[], metavar="FILE",
                         help="what a package was built from, for --baseline (default: the bundled one)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="PATH", help="a photo, or a folder of them (default: synthetic)")
@@ -59,14 +64,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    suite, limit_s = args.suite, None
+    suite, limit_s, instead = args.suite, None, None
     if suite:
-        from .suites import GPU_LIMIT_S, gpu_arguments
+        from .suites import GPU_INSTEAD, GPU_LIMIT_S, gpu_arguments
 
-        args, limit_s = parse_args(gpu_arguments(args.packages, args.output)), GPU_LIMIT_S
+        args = parse_args(gpu_arguments(args.packages, args.output))
+        limit_s, instead = GPU_LIMIT_S, GPU_INSTEAD
 
     from .baselines import baseline_configs
     from .configs import QUICK_SIZES, STANDARD_SIZES, open_packages, package_configs
+    from .loops import Loops
     from .photos import Photos
 
     sizes = [photo_size(size) for size in args.size or (QUICK_SIZES if args.quick else STANDARD_SIZES)]
@@ -74,9 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = Photos.find(args.photo, args.reference)
     photos.check()
     backends = args.backend or ["onnxruntime"]
+    if args.baseline_sampling and "pytorch" not in args.baseline:
+        raise InputError("--baseline-sampling is for --baseline pytorch, which was not given; leave it out.")
+    loops = Loops(args.steps, args.sampling, args.sampler, instead)
+    # What every ratio is formed with runs wherever a sampling does.
+    compared = [PUBLISHED] if args.sampling or args.baseline_sampling or not args.steps else []
+    others = replace(loops, samplings=(*compared, *args.baseline_sampling))
     configs = [
-        *package_configs(packages, sizes, backends, args.steps, args.sampler),
-        *baseline_configs(args.baseline, packages, sizes, args.steps, args.sampler, args.checkpoint, quick=args.quick),
+        *package_configs(packages, sizes, backends, loops),
+        *baseline_configs(args.baseline, packages, sizes, others, args.checkpoint, quick=args.quick),
     ]
     if suite:
         from .suites import takes

@@ -1,5 +1,5 @@
-"""What is to be measured: packages x backends x steps x sizes. Everything that can be wrong with
-the command is told here, before anything is timed."""
+"""What is to be measured: packages x backends x loops x sizes. Everything that can be wrong with the command is told
+here, before anything is timed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from runtime.image import padded_size
 from runtime.names import BACKENDS, LOOP
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
-from runtime.sampler import check_steps
 
 from .gpus import torch_has_gpu
 from .job import TF32, Job
+from .loops import Loops, check_once
 
 Size = tuple[int, int]  # width, height
 
@@ -86,7 +86,7 @@ class Config:
         if self.job.kind == "package":
             provider = f":{self.job.provider}" if self.job.provider else ""
             what = f"{self.package.path.absolute().name} {self.job.backend}{provider}"
-        return f"{what}, {self.job.steps} steps, {self.size[0]}x{self.size[1]}"
+        return f"{what}, {self.job.loop.words}, {self.size[0]}x{self.size[1]}"
 
 
 def open_packages(paths: Sequence[Path]) -> list[tuple[Package, str]]:
@@ -114,20 +114,23 @@ def package_configs(
     packages: Sequence[tuple[Package, str]],
     sizes: Sequence[Size],
     backends: Sequence[str],
-    steps: Sequence[int],
-    sampler: str,
+    loops: Loops,
 ) -> Iterator[Config]:
-    """Size by size. steps: empty for each package's own. Raises InputError."""
+    """Size by size. Raises InputError."""
     chosen = [parse_backend(one) for one in backends]
-    for values, what in ((sizes, "size"), (chosen, "backend"), (steps, "number of steps")):
+    given = (sizes, "size"), (chosen, "backend"), (loops.steps, "number of steps"), (loops.samplings, "sampling")
+    for values, what in given:
         if len(set(values)) < len(values):
             raise InputError(f"the same {what} was given twice; give it once.")
+    own = {digest: loops.of(package) for package, digest in packages}
+    for package, digest in packages:
+        check_once(package, own[digest])
     for size in sizes:
         for package, digest in packages:
             for name, provider in chosen:
-                for count in steps or (package.manifest.num_inference_steps,):
-                    check_steps(package.manifest.num_train_timesteps, count, sampler)
-                    job = Job("package", str(package.path.absolute()), count, sampler, name, provider)
+                for loop in own[digest]:
+                    path = str(package.path.absolute())
+                    job = Job("package", path, loop.calls, loop.sampler, name, provider, sampling=loop.sampling)
                     yield Config(job, package, digest, size)
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from runtime.image import psnr
+from runtime.names import PUBLISHED
 
 from .configs import Config, certificate
 from .job import SEED, TF32
+from .loops import sampling_of
 from .measure import Measurement, step_medians
 from .records import Record, digest
 from .stats import UNSTEADY, drift, latency, medians, variation
@@ -22,7 +24,12 @@ _NUMBERS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "i
 
 def key_of(config: Config, fingerprint: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """The id of the configuration's record: a digest of everything that makes it what it is."""
-    return digest([config.subject, config.size, BATCH, config.job.steps, config.job.sampler, fingerprint, settings])
+    job = config.job
+    what = [config.subject, config.size, BATCH, job.steps, job.sampler, fingerprint, settings]
+    if job.sampling in ("", PUBLISHED):  # as before there were samplings: earlier records keep their ids
+        return digest(what)
+    sampling = sampling_of(config.package.manifest, job.loop)
+    return digest([*what, sampling.name, sampling.timesteps, sampling.start, sampling.coefficients])
 
 
 def head(config: Config, fingerprint: Mapping[str, Any], settings: Mapping[str, Any]) -> Record:
@@ -40,7 +47,9 @@ def head(config: Config, fingerprint: Mapping[str, Any], settings: Mapping[str, 
         "batch": BATCH,
         "steps": config.job.steps,
         "sampler": config.job.sampler,
-        "noise_seed": SEED,
+        "sampling": config.job.sampling or None,
+        "calls": config.job.steps,
+        "noise_seed": SEED if sampling_of(manifest, config.job.loop).start == "normal" else None,
         "fingerprint": dict(fingerprint),
         "settings": dict(settings),
     }

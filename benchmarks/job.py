@@ -18,6 +18,21 @@ SEED = 0  # of the noise x_T, for every configuration
 
 
 @dataclass(frozen=True)
+class Loop:
+    """How the denoiser is called for a photo."""
+
+    calls: int
+    sampler: str
+    sampling: str = ""
+    """Of the package, by name; "": evenly spaced steps of ``sampler``, as many as calls."""
+
+    @property
+    def words(self) -> str:
+        """Such as ``fast``, ``5 steps`` or ``5 steps of dpmpp-2m``."""
+        return self.sampling or f"{self.calls} steps{'' if self.sampler == 'ddim' else f' of {self.sampler}'}"
+
+
+@dataclass(frozen=True)
 class Job:
     """What a worker is to run."""
 
@@ -26,6 +41,7 @@ class Job:
     package: str
     """A directory; of a baseline one that was built from its checkpoint."""
     steps: int
+    """Calls of the denoiser."""
     sampler: str
     backend: str = ""
     provider: str | None = None
@@ -35,6 +51,12 @@ class Job:
     """Of a baseline: a name of ``VARIANTS``."""
     traces: str = ""
     """The folder of ``naive_trace``, for ``naive-onnx``."""
+    sampling: str = ""
+    """Of the package, by name; "": evenly spaced steps of ``sampler``."""
+
+    @property
+    def loop(self) -> Loop:
+        return Loop(self.steps, self.sampler, self.sampling)
 
 
 class Timed(Protocol):

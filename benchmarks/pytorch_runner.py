@@ -5,17 +5,19 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from export.checkpoint import load_checkpoint
-from export.model.diffll import NUM_TRAIN_TIMESTEPS
 from runtime.image import to_pixels, to_tensor
 from runtime.machine.cores import usable_cores
 from runtime.names import LOOP
+from runtime.package.reading import Package
 from runtime.running.laps import Laps
-from runtime.sampling import timesteps
 
 from .job import TF32, Job, Photo, noise
+from .loops import sampling_of
 
 
 class PyTorchRunner:
@@ -35,7 +37,7 @@ class PyTorchRunner:
             # Not the HFRMs: torch 2.13's compiler takes their row attention for another form and fails on its shapes.
             self._model.Unet.compile()
         self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        self._timesteps = timesteps(NUM_TRAIN_TIMESTEPS, job.steps)
+        self._sampling = sampling_of(Package.open(job.package).manifest, job.loop)
         self.name = f"{self._device} {job.variant}"
         self.stages: dict[str, float] = {}
         self.step_ms: list[float] = []
@@ -48,7 +50,7 @@ class PyTorchRunner:
         with torch.inference_mode(), self._precision(), self._on_device():
             with laps.part("upload"):
                 image = torch.from_numpy(padded).to(self._device)
-                x_t = torch.from_numpy(noise(model.arch.levels, padded)).to(self._device)
+                x_t = torch.from_numpy(self._start(padded)).to(self._device)
             with laps.part("dwt"):
                 x_cond, details = model.split(image)
             restored = []
@@ -56,7 +58,7 @@ class PyTorchRunner:
                 with laps.part(f"hfrm{level}"):
                     restored.append(hfrm(bands).float())
             with laps.part(LOOP):
-                x_0 = model.sample(x_cond, x_t, self._timesteps)
+                x_0 = model.sample(x_cond, x_t, self._sampling.timesteps, self._sampling.coefficients)
             with laps.part("idwt"):
                 bright = model.merge(x_0, restored)
             with laps.part("download"):
@@ -66,6 +68,11 @@ class PyTorchRunner:
         # A GPU's stages are only enqueued by their calls: their laps would say nothing.
         self.stages = laps.ms if self._device == "cpu" else {}
         return pixels
+
+    def _start(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x_T for an image (1, 3, Hp, Wp)."""
+        x_t = noise(self._model.arch.levels, image)
+        return np.zeros_like(x_t) if self._sampling.start == "zero" else x_t
 
     def _precision(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._autocast is None else torch.autocast(self._device, self._autocast)

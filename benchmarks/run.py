@@ -13,9 +13,11 @@ from typing import Any
 import runtime.errors
 from runtime.cli.progress import Progress
 from runtime.errors import DiffLLError
+from runtime.names import PUBLISHED
 
 from . import describe
 from .configs import Config, Size
+from .job import Loop
 from .machine import fingerprint, moment
 from .measure import Bench, Measurement
 from .needs import baseline_bytes
@@ -42,11 +44,11 @@ class Matrix:
     def head(self, config: Config) -> Record:
         return describe.head(config, self.fingerprint, self.settings)
 
-    def reference(self, config: Config, steps: int) -> Config | None:
+    def reference(self, config: Config, loop: Loop) -> Config | None:
         """The configuration that shows what the fp32 package of the same checkpoint makes of the same noise."""
-        wanted = ("package", "fp32", config.checkpoint_sha256, config.size, config.job.sampler, steps)
+        wanted = ("package", "fp32", config.checkpoint_sha256, config.size, loop)
         for one in self.configs:
-            found = (one.job.kind, one.precision, one.checkpoint_sha256, one.size, one.job.sampler, one.job.steps)
+            found = (one.job.kind, one.precision, one.checkpoint_sha256, one.size, one.job.loop)
             if found == wanted:
                 return one
         return None
@@ -114,13 +116,13 @@ def measure_all(
 ) -> None:
     """Size by size, in groups that fit into memory; what would not fit alone is recorded as such.
 
-    The same steps stand together: where a size makes two groups, what a ratio is formed of is in one.
+    The same loops stand together: where a size makes two groups, what a ratio is formed of is in one.
     """
     room = Room.now()
-    steps = list(dict.fromkeys(config.job.steps for config in matrix.configs))
+    loops = list(dict.fromkeys(config.job.loop for config in matrix.configs))
     sizes = list(dict.fromkeys(config.size for config in matrix.configs))
     fitting: list[tuple[Config, int]] = []
-    for config in sorted(pending, key=lambda config: (sizes.index(config.size), steps.index(config.job.steps))):
+    for config in sorted(pending, key=lambda config: (sizes.index(config.size), loops.index(config.job.loop))):
         needed, free = with_context(config, matrix.needs[matrix.key(config)]), room.of(config)
         if free is None or needed <= free:
             fitting.append((config, needed))
@@ -170,14 +172,16 @@ def measure_group(
 
 
 def compare(bench: Bench, matrix: Matrix, one: Measurement, pictures: dict[str, Path | None]) -> dict[str, Any]:
-    """Fidelity against the fp32 package with the same steps, and with the package's own number of steps.
+    """Fidelity against the fp32 package with the same loop, and with the published one (of another sampler: with the
+    package's own number of steps).
 
     A reference that is not in this group (it was measured before) is run once more for its picture.
     """
-    own = one.config.package.manifest.num_inference_steps
+    job, steps = one.config.job, one.config.package.manifest.num_inference_steps
+    own = Loop(steps, job.sampler, PUBLISHED if job.sampler == "ddim" else "")
     found: dict[str, Any] = {}
-    for name, steps in (("fidelity", one.config.job.steps), ("fidelity_to_published_steps", own)):
-        reference = matrix.reference(one.config, steps)
+    for name, loop in (("fidelity", job.loop), ("fidelity_to_published_steps", own)):
+        reference = matrix.reference(one.config, loop)
         found[name] = None
         if reference is None or one.picture is None:
             continue

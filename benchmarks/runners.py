@@ -25,10 +25,12 @@ class PackageRunner:
     def __init__(self, job: Job) -> None:
         from runtime.enhancer import Enhancer
 
+        from .loops import call_arguments
+
         self._enhancer = Enhancer.open(
             job.package, backend=job.backend, providers=[job.provider] if job.provider else None
         )
-        self._steps, self._sampler = job.steps, job.sampler
+        self._arguments = call_arguments(self._enhancer.manifest, job.loop, SEED)
         self.name, self.why = self._enhancer.backend.name, self._enhancer.backend.why
         self.plan = ""
         self.stages: dict[str, float] = {}
@@ -39,7 +41,7 @@ class PackageRunner:
         return package_bytes(self._enhancer, width, height)
 
     def run(self, photo: Photo) -> Photo:
-        bright: Photo = self._enhancer(photo, steps=self._steps, sampler=self._sampler, seed=SEED)
+        bright: Photo = self._enhancer(photo, **self._arguments)
         self.stages, self.step_ms = self._enhancer.timings, self._enhancer.step_timings
         self.plan = self._enhancer.why
         return bright

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import BackendUnavailableError, EngineError
+from runtime.names import FAST, PUBLISHED
 
 from .configs import Config
 from .gpus import prints_true, torch_has_gpu
@@ -21,7 +22,7 @@ from .job import TF32
 GPU_LIMIT_S = 8 * 60.0  # for the measurements; building is apart
 _PRECISIONS = ("fp32", "fp16")
 _SIZES = ("600x400", "1920x1080", "3840x2160")
-_STEPS = ("10", "2")
+GPU_INSTEAD = 2  # steps, of a package without the sampling fast
 _ROUNDS = "5"
 _COMPILED = (600, 400)
 # A provider that is listed may not load: only a session tells.
@@ -52,20 +53,20 @@ def gpu_arguments(packages: Sequence[Path], output: Path) -> list[str]:
     paths = list(packages) or [build_package(precision) for precision in _PRECISIONS]
     for path in paths if targets else []:
         build_engines(path, targets[0])
-    words = [*map(str, paths), "--backend", *backends, "--size", *_SIZES, "--steps", *_STEPS, "--rounds", _ROUNDS]
-    words += ["-o", str(output)]
+    words = [*map(str, paths), "--backend", *backends, "--size", *_SIZES, "--rounds", _ROUNDS]
+    words += ["--sampling", PUBLISHED, FAST, "-o", str(output)]
     if torch_has_gpu():
-        words += ["--baseline", "pytorch"]
+        words += ["--baseline", "pytorch", "--baseline-sampling", FAST]
     return words
 
 
 def takes(config: Config) -> bool:
     """Whether the suite measures this one: ``torch.compile`` compiles for minutes, at every size anew, and of fewer
-    steps PyTorch's float32 and TF32 are enough to compare with."""
+    calls PyTorch's float32 and TF32 are enough to compare with."""
     if config.job.kind != "pytorch" or config.job.variant in ("eager fp32", TF32):
         return True
-    most = config.job.steps == int(_STEPS[0])
-    return most and (config.size == _COMPILED or not config.job.variant.startswith("compile"))
+    published = config.job.sampling == PUBLISHED
+    return published and (config.size == _COMPILED or not config.job.variant.startswith("compile"))
 
 
 def build_package(precision: str) -> Path:

@@ -1,4 +1,4 @@
-"""A package that says of itself that it is of another precision: enough wherever no graph of it is run."""
+"""Packages whose manifests say something else: another precision, enough wherever no graph is run, or a sampling."""
 
 from __future__ import annotations
 
@@ -18,5 +18,16 @@ def relabelled(package: Path, folder: Path, precision: str) -> Path:
         for tensor in (*stage["inputs"], *stage["outputs"]):
             if tensor["name"].startswith(("details", "restored")):
                 tensor["dtype"] = TYPES.get(precision, "float32")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return path
+
+
+def with_fast(package: Path, folder: Path, timesteps: tuple[int, ...] = (80, 40)) -> Path:
+    """A copy of ``package`` in ``folder`` that has the sampling ``fast``, from zero."""
+    path = Path(shutil.copytree(package, folder / "tiny-fast"))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["samplings"]["fast"] = {
+        "timesteps": list(timesteps), "start": "zero", "coefficients": None, "judged": {}
+    }  # fmt: skip
     (path / "manifest.json").write_text(json.dumps(manifest))
     return path

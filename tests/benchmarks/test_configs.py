@@ -18,6 +18,7 @@ from benchmarks import baselines
 from benchmarks.baselines import baseline_configs, find_checkpoints
 from benchmarks.cli import main
 from benchmarks.configs import certificate, open_packages, package_configs
+from benchmarks.loops import Loops
 from benchmarks.needs import baseline_bytes, package_bytes
 from benchmarks.photos import Photos, synthetic
 from export.files import bundled_checkpoint
@@ -38,6 +39,12 @@ ROOT = Path(__file__).parent.parent.parent
         (["--size", "64x48", "64x48"], "the same size was given twice"),
         (["--steps", "6"], "steps is 6, which does not divide 200"),
         (["--sampler", "euler"], "invalid choice: 'euler'"),
+        (["--sampling", "quick"], "has no sampling 'quick'; use one that it has: published."),
+        (["--sampling", "published", "fast"], "has no sampling 'fast' (`python -m calibration.sampling` finds one)"),
+        (["--sampling", "published", "published"], "the same sampling was given twice"),
+        (["--sampling", "published", "--steps", "10"], "'published' and 10 steps are the same loop; give one"),
+        (["--sampling", "published", "--sampler", "dpmpp-2m"], "--sampler dpmpp-2m is for --steps"),
+        (["--baseline-sampling", "fast"], "--baseline-sampling is for --baseline pytorch, which was not given"),
         (["--rounds", "0"], "--rounds is a number from 1 up"),
         (["--baseline", "tensorflow"], "invalid choice: 'tensorflow'"),
         (["--baseline", "pytorch"], "which --baseline needs; give it with --checkpoint FILE"),
@@ -81,14 +88,14 @@ def test_a_package_that_is_missing_damaged_or_there_twice(tiny_package, tmp_path
 
 def test_packages_times_backends_times_steps_times_sizes(tiny_package, tmp_path):
     packages = open_packages([tiny_package, relabelled(tiny_package, tmp_path, "fp16")])
-    found = list(package_configs(packages, [(64, 48), (33, 20)], ["onnxruntime", "openvino:CPU"], [5, 10], "ddim"))
+    found = list(package_configs(packages, [(64, 48), (33, 20)], ["onnxruntime", "openvino:CPU"], Loops([5, 10])))
     assert len(found) == 16
     assert [config.size for config in found] == [(64, 48)] * 8 + [(33, 20)] * 8
     assert found[-1].padded == (40, 24)
     assert len({str(config.subject) + str((config.size, config.job.steps)) for config in found}) == 16
     assert {config.checkpoint_sha256 for config in found} == {found[0].checkpoint_sha256}
     assert not any(config.on_device for config in found)
-    assert next(package_configs(packages, [(8, 8)], ["onnxruntime:CUDA"], [], "ddim")).on_device
+    assert next(package_configs(packages, [(8, 8)], ["onnxruntime:CUDA"], Loops())).on_device
     assert certificate(packages[0][0])["grey_levels"] < 1
     ten, five = (next(one for one in found if one.job.steps == steps) for steps in (10, 5))
     cost = packages[0][0].manifest.cost
@@ -106,7 +113,7 @@ def test_what_a_photo_needs_is_what_the_runtime_plans(tiny_package, make_checkpo
     cost = packages[0][0].manifest.cost
     assert large > cost["denoiser"].live_bytes.at(6000, 8000) > 1 << 30
     found = list(
-        baseline_configs(["pytorch", "naive-onnx"], packages, sizes, [1], "ddim", [make_checkpoint()], quick=True)
+        baseline_configs(["pytorch", "naive-onnx"], packages, sizes, Loops([1]), [make_checkpoint()], quick=True)
     )
     for config in found:
         scores = cost["denoiser"].plain_live_bytes.at(*config.padded[::-1])
@@ -123,26 +130,26 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     with pytest.raises(InputError, match="none of the packages was built from this checkpoint"):
         find_checkpoints(packages, [own, bundled_checkpoint()])
     assert list(find_checkpoints(packages, [own]).values()) == [str(own)]
-    every = list(baseline_configs(["pytorch", "naive-onnx"], packages, [(8, 8)], [], "ddim", [own], quick=False))
+    every = list(baseline_configs(["pytorch", "naive-onnx"], packages, [(8, 8)], Loops(), [own], quick=False))
     assert [config.label for config in every] == [
-        f"{name}, 10 steps, 8x8"
+        f"{name}, published, 8x8"
         for name in ("pytorch eager fp32", "pytorch eager bf16", "pytorch eager fp16", "pytorch compile fp32",
                      "naive-onnx stages", "naive-onnx unrolled")
     ]  # fmt: skip
     assert [config.precision for config in every] == ["fp32", "bf16", "fp16", "fp32", "fp32", "fp32"]
-    quick = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
+    quick = baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True)
     assert [config.job.variant for config in quick] == ["eager fp32", "eager bf16", "eager fp16"]
     monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
-    without = baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True)
+    without = baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
     monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
-    on_gpu = list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "ddim", [own], quick=True))
+    on_gpu = list(baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True))
     assert [config.job.variant for config in on_gpu] == ["eager fp32", "eager tf32", "eager bf16"]
     assert [config.precision for config in on_gpu] == ["fp32", "fp32", "bf16"]
     assert len({str(config.subject) for config in on_gpu}) == 3
-    assert on_gpu[1].label == "pytorch eager tf32, 10 steps, 8x8"
+    assert on_gpu[1].label == "pytorch eager tf32, published, 8x8"
     with pytest.raises(InputError, match="--baseline runs the published sampler"):
-        list(baseline_configs(["pytorch"], packages, [(8, 8)], [], "dpmpp-2m", [own], quick=False))
+        list(baseline_configs(["pytorch"], packages, [(8, 8)], Loops(sampler="dpmpp-2m"), [own], quick=False))
 
 
 def test_the_bundled_checkpoint_needs_no_option(tiny_package, tmp_path):

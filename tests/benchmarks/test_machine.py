@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from relabelled import with_fast
 
 from benchmarks import baselines, configs, peak, suites
 from benchmarks.describe import speed
 from benchmarks.device_memory import DeviceMemory
+from benchmarks.loops import Loops
 from benchmarks.machine import driver_version, fingerprint, moment, power_mode, words
 from runtime.errors import BackendUnavailableError, EngineError
 from runtime.machine import gpu
@@ -202,26 +204,27 @@ def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monk
     assert [path.name for path in args.packages] == ["diffll-fp32", "diffll-fp16"]
     assert args.backend == ["tensorrt", "onnxruntime:CUDA"]
     assert args.size == ["600x400", "1920x1080", "3840x2160"]
-    assert args.steps == [10, 2]
+    assert (args.steps, args.sampling) == ([], ["published", "fast"])
     assert args.baseline == []
 
 
-def test_the_gpu_suite_measures_few_enough(tiny_package, make_checkpoint, monkeypatch):
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_gpu_suite_measures_few_enough(tiny_package, tmp_path, make_checkpoint, monkeypatch, fast):
     """The count that its 8 minutes are for: see suites.py."""
     monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
     monkeypatch.setattr(baselines, "computes_fp16", lambda: True)
-    packages = configs.open_packages([tiny_package])
+    packages = configs.open_packages([with_fast(tiny_package, tmp_path) if fast else tiny_package])
+    loops = Loops(samplings=("published", "fast"), instead=suites.GPU_INSTEAD)
     sizes = [(600, 400), (1920, 1080), (3840, 2160)]
-    pytorch = list(
-        baselines.baseline_configs(["pytorch"], packages, sizes, [10, 2], "ddim", [make_checkpoint()], quick=False)
-    )
+    pytorch = list(baselines.baseline_configs(["pytorch"], packages, sizes, loops, [make_checkpoint()], quick=False))
     kept = [config for config in pytorch if suites.takes(config)]
     compiled = [config for config in kept if config.job.variant == "compile fp32"]
     assert [(config.size, config.job.steps) for config in compiled] == [((600, 400), 10)]
     assert len(kept) == 3 * (2 * 2 + 2) + 1
     assert {config.job.variant for config in kept if config.job.steps == 2} == {"eager fp32", "eager tf32"}
-    own = configs.package_configs(packages, sizes, ["onnxruntime:CUDA"], [10, 2], "ddim")
+    own = list(configs.package_configs(packages, sizes, ["onnxruntime:CUDA"], loops))
     assert all(suites.takes(config) for config in own)
+    assert [config.job.loop.words for config in own] == ["published", "fast" if fast else "2 steps"] * 3
 
 
 def test_the_gpu_suite_stops_at_a_build_that_fails():

@@ -31,6 +31,16 @@ def test_records_come_back_and_are_added_at_the_end(tmp_path):
     assert all(json.loads(line)["schema"] == 1 for line in path.read_text().splitlines())
 
 
+def test_a_record_of_before_samplings_is_read_as_what_ran(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with ResultsFile(path) as results:
+        for changes in ({}, {"steps": 5}, {"sampler": "dpmpp-2m"}, {"sampling": "fast", "steps": 2, "calls": 2}):
+            results.append(RECORD | {"sampler": "ddim"} | changes)
+    found = [(one["sampling"], one["calls"]) for one in read_records(path)]
+    assert found == [("published", 10), (None, 5), (None, 10), ("fast", 2)]
+    assert [one["sampling"] for one in ResultsFile(path).records] == ["published", None, None, "fast"]
+
+
 @pytest.mark.parametrize("cut", [1, 20, 100])
 def test_a_line_that_was_cut_short_is_dropped_and_told(tmp_path, cut):
     path = tmp_path / "results.jsonl"

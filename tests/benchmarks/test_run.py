@@ -20,6 +20,7 @@ from benchmarks import run as run_module
 from benchmarks.baselines import baseline_configs
 from benchmarks.cli import main
 from benchmarks.configs import open_packages, package_configs
+from benchmarks.loops import Loops
 from benchmarks.measure import Bench
 from benchmarks.photos import Photos
 from benchmarks.records import read_records
@@ -122,7 +123,7 @@ def test_a_second_call_measures_nothing_and_says_so(finished, command):
     before = path.read_bytes()
     said = command(*given)
     assert "4 of 4 configurations are there already" in said
-    assert "failed before, delete its line to try again: tiny-bf16 onnxruntime, 10 steps" in said
+    assert "failed before, delete its line to try again: tiny-bf16 onnxruntime, published" in said
     assert "opening" not in said
     assert path.read_bytes() == before
 
@@ -131,7 +132,7 @@ def test_a_resumed_run_adds_what_is_new_and_compares_it_with_what_was_there(fini
     path = finished[1]
     before = path.read_bytes()
     said = command(tiny_package, "--size", "40x24", "--steps", "10", "5", "--rounds", "3", "-o", path)
-    assert "reference picture: tiny-fp32 onnxruntime, 10 steps" in said
+    assert "reference picture: tiny-fp32 onnxruntime, published" in said
     assert path.read_bytes().startswith(before)
     (new,) = read_records(path)[4:]
     (old,) = (one for one in read_records(path) if (one["steps"], one["subject"]["precision"]) == (10, "fp32"))
@@ -212,7 +213,7 @@ def test_what_would_not_fit_is_recorded_with_what_it_needs(tiny_package, tmp_pat
 
 
 def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
-    small, large = list(package_configs(open_packages([tiny_package]), [(8, 8), (16, 8)], ["onnxruntime"], [1], "ddim"))
+    small, large = list(package_configs(open_packages([tiny_package]), [(8, 8), (16, 8)], ["onnxruntime"], Loops([1])))
 
     def sizes(given: list[Any], free: int | None) -> list[int]:
         return [len(group) for group in groups(given, Room(free, 0))]
@@ -225,8 +226,8 @@ def test_groups_are_of_one_size_and_fit_side_by_side(tiny_package):
 
 def test_what_computes_on_a_gpu_is_counted_against_the_gpus_memory(tiny_package, make_checkpoint, monkeypatch):
     packages, mib = open_packages([tiny_package]), 1 << 20
-    cpu, cuda = package_configs(packages, [(8, 8)], ["onnxruntime", "onnxruntime:CUDA"], [1], "ddim")
-    eager = next(baseline_configs(["pytorch"], packages, [(8, 8)], [1], "ddim", [make_checkpoint()], quick=True))
+    cpu, cuda = package_configs(packages, [(8, 8)], ["onnxruntime", "onnxruntime:CUDA"], Loops([1]))
+    eager = next(baseline_configs(["pytorch"], packages, [(8, 8)], Loops([1]), [make_checkpoint()], quick=True))
     assert not eager.on_device
     monkeypatch.setattr(configs_module, "torch_has_gpu", lambda: True)
     assert eager.on_device
@@ -258,7 +259,7 @@ def test_the_room_is_the_hosts_and_the_gpus(monkeypatch):
 def test_a_group_that_would_end_after_the_limit_is_left_for_the_next_call(tiny_package, tmp_path, monkeypatch, capsys):
     """At the pace of the group before: the clock of this test goes on by 100 s a group."""
     configs = list(
-        package_configs(open_packages([tiny_package]), [(8, 8), (16, 8), (32, 8)], ["onnxruntime"], [1], "ddim")
+        package_configs(open_packages([tiny_package]), [(8, 8), (16, 8), (32, 8)], ["onnxruntime"], Loops([1]))
     )
     clock, measured = [0.0], []
 
