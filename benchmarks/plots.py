@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BackendUnavailableError
 
+from .cells import engine_of, size_of
 from .machine import words
+from .ratios import is_measured, is_published, latest, order
 from .records import Record
-from .tables import engine_of, is_measured, latest, order, size_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +58,7 @@ def labelled(records: Sequence[Record]) -> list[Record]:
         parts = [engine_of(one)]
         parts += [one["name"]] if len(packages[parts[0]]) > 1 else []
         parts += [one["sampler"]] if one["sampler"] != "ddim" else []
+        parts += [one["sampling"]] if one["sampling"] and not is_published(one) else []
         gpu = one["fingerprint"]["gpu"]
         parts += [gpu["name"] if gpu else one["fingerprint"]["processor"]] if several else []
         found.append({**one, "label": ", ".join(parts)})
@@ -67,7 +69,7 @@ def _latency(axes: Axes, records: Sequence[Record]) -> str:
     """A line an engine; dashed from its smallest size what linear cost would give."""
     styles = _styles([one["label"] for one in records])
     lines: dict[str, list[Record]] = {}
-    for record in _most_steps(records):
+    for record in _most_calls(records):
         lines.setdefault(record["label"], []).append(record)
     lines = {name: own for name, own in lines.items() if len(own) > 1}
     for name, own in lines.items():
@@ -108,10 +110,10 @@ def _fidelity(axes: Axes, records: Sequence[Record]) -> str:
         axes.plot(x, y, label=name, **(style | {"linewidth": 0.8}))
         for one, left, top in zip(points, x, y, strict=True):
             axes.annotate(
-                str(one["steps"]), (left, top), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+                str(one["calls"]), (left, top), (0, 7), textcoords="offset points", ha="center", fontsize=8,
                 color=style["color"],
             )  # fmt: skip
-    axes.set(xlabel=f"seconds a photo of {size} (median)", ylabel="PSNR against the fp32 package, its own steps (dB)")
+    axes.set(xlabel=f"seconds a photo of {size} (median)", ylabel="PSNR against the fp32 package, published (dB)")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
@@ -119,8 +121,8 @@ def _fidelity(axes: Axes, records: Sequence[Record]) -> str:
     axes.grid(alpha=0.3, which="both")
     _legend(axes)
     return (
-        f"Speed against fidelity at {size}; the numbers are steps. The same noise for all; {_PSNR_CEILING:.0f} dB "
-        "stands for equal pictures."
+        f"Speed against fidelity at {size}; the numbers are calls of the denoiser. The same noise for all that start "
+        f"from noise; {_PSNR_CEILING:.0f} dB stands for equal pictures."
     )
 
 
@@ -130,7 +132,7 @@ def _stages(axes: Axes, records: Sequence[Record]) -> str:
     if not timed:
         return ""
     size = size_of(timed[-1])
-    own = [one for one in _most_steps(timed) if size_of(one) == size][:_MOST_BARS]
+    own = [one for one in _most_calls(timed) if size_of(one) == size][:_MOST_BARS]
     names = list(dict.fromkeys(name for one in own for name in one["stages_ms"]))
     labels = [one["label"] for one in own]
     left = [0.0] * len(own)
@@ -144,7 +146,7 @@ def _stages(axes: Axes, records: Sequence[Record]) -> str:
     axes.set(xlabel=f"share of the time of a photo of {size} (%)", xlim=(0, 114))
     axes.spines[["top", "right"]].set_visible(False)
     axes.figure.legend(loc="outside upper center", ncols=min(6, len(names)), fontsize=8, frameon=False)
-    return f"Where the time goes at {size} with {own[0]['steps']} steps: medians of the stages."
+    return f"Where the time goes at {size} with {own[0]['calls']} calls: medians of the stages."
 
 
 def _peak(axes: Axes, records: Sequence[Record]) -> str:
@@ -153,7 +155,7 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     if not shares:
         return ""
     styles = _styles([one["label"] for one in records])
-    shares = _most_steps(shares)
+    shares = _most_calls(shares)
     sizes, names = (list(dict.fromkeys(part(one) for one in shares)) for part in (size_of, itemgetter("label")))
     width = 0.8 / len(names)
     for index, name in enumerate(names):
@@ -168,7 +170,7 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     axes.grid(axis="y", alpha=0.3)
     _legend(axes)
     return (
-        f"Share of the machine's peak with {shares[0]['steps']} steps: multiply-adds of the graphs by time, against "
+        f"Share of the machine's peak with {shares[0]['calls']} calls: multiply-adds of the graphs by time, against "
         "the GEMM peak of the same run and number type. An engine that needs fewer multiplications (Winograd) can "
         "pass 100 %."
     )
@@ -182,10 +184,10 @@ _PLOTS: dict[str, Callable[[Axes, Sequence[Record]], str]] = {
 }
 
 
-def _most_steps(records: Sequence[Record]) -> list[Record]:
-    """Those with the most steps: the others repeat the same picture."""
-    most = max((one["steps"] for one in records), default=0)
-    return [one for one in records if one["steps"] == most]
+def _most_calls(records: Sequence[Record]) -> list[Record]:
+    """Those with the most calls: the others repeat the same picture."""
+    most = max((one["calls"] for one in records), default=0)
+    return [one for one in records if one["calls"] == most]
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:

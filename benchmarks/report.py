@@ -26,8 +26,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
 
+    from .readme import readme_table
     from .records import read_records
-    from .tables import markdown, readme_table
+    from .tables import markdown
 
     records = [record for path in args.results for record in read_records(path)]
     if not records:

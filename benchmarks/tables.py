@@ -1,102 +1,35 @@
-"""Records -> the tables of the report and of the README. Nobody types a number."""
+"""Records -> the tables of the report. Nobody types a number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from .job import VARIANTS
-from .machine import words
+from .cells import (
+    aligned,
+    engine_of,
+    fidelity_of,
+    loop_of,
+    mib,
+    milliseconds,
+    number,
+    quality_of,
+    size_of,
+    what_of,
+)
+from .ratios import base_of, devices, is_measured, latest, like_of, ratio_cell
 from .records import Record
-from .stats import paired_ratio
 
-_FAILED = "failed"
-_MIB = 1 << 20
-_ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "torch")
 _PAPER = """\
 The paper's figures (second-hand notes, not checked by us; the GPU is not named; the paper's weights, which are not
 ours): 0.157 s and 1.85 GB at 600x400, 1.07 s and 3.87 GB at 1920x1080, both with 10 steps. They are another machine's:
 no ratio to the figures above is formed."""
 
 
-def is_measured(record: Record) -> bool:
-    return "latency_ms" in record
-
-
-def latest(records: Iterable[Record]) -> list[Record]:
-    """The last record of every id."""
-    return list({record["id"]: record for record in records}.values())
-
-
-def order(record: Record) -> tuple[Any, ...]:
-    """Sizes from small to large, baselines first, then packages."""
-    subject = record["subject"]
-    baselines = [(kind, variant) for kind, variants in VARIANTS.items() for variant in variants]
-    place = (subject["kind"], subject.get("variant"))
-    first = baselines.index(place) if place in baselines else len(baselines)
-    engine = (record["name"], subject.get("backend") or "", subject.get("provider") or "")
-    return record["size"][0] * record["size"][1], first, *engine, -record["steps"]
-
-
-def engine_of(record: Record) -> str:
-    """What computed, for a table's cell."""
-    subject = record["subject"]
-    if subject["kind"] != "package":
-        return f"{subject['kind']} {subject['variant']}"
-    provider = f":{subject['provider']}" if subject["provider"] else ""
-    return f"{subject['backend']}{provider} {subject['precision']}"
-
-
-def size_of(record: Record) -> str:
-    return f"{record['size'][0]}x{record['size'][1]}"
-
-
-def base_of(record: Record, records: Sequence[Record]) -> Record | None:
-    """What a record's ratio is formed with: of its own group, PyTorch eager in fp32 with the same steps, else the first
-    fp32 package, else the first configuration. None where the record is that one, or alone."""
-    group = [one for one in records if is_measured(one) and one["run"]["group"] == record["run"]["group"]]
-    same = [one for one in group if _alike(one, record)]
-    for chosen in (
-        [one for one in same if _is_eager(one)],
-        [one for one in same if one["subject"]["kind"] == "package" and one["subject"]["precision"] == "fp32"],
-        same,
-    ):
-        if chosen:
-            return None if chosen[0]["id"] == record["id"] else chosen[0]
-    return None
-
-
-def _is_eager(record: Record) -> bool:
-    return is_measured(record) and record["subject"].get("variant") == "eager fp32"
-
-
-def _alike(a: Record, b: Record) -> bool:
-    """Whether both did the same work: then a ratio of theirs says something."""
-    return all(a[name] == b[name] for name in ("size", "steps", "sampler", "fingerprint"))
-
-
-def ratio_cell(record: Record, records: Sequence[Record]) -> str:
-    """Such as ``1.42x (1.38-1.47) eager fp32``."""
-    base = base_of(record, records)
-    if base is None:
-        return "-"
-    middle, low, high = paired_ratio(base["rounds_ms"], record["rounds_ms"])
-    return f"{middle:.2f}x ({low:.2f} to {high:.2f}) {engine_of(base)}"
-
-
-def devices(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """A device in words -> its records, in the order of the tables."""
-    found: dict[str, list[Record]] = {}
-    for record in sorted(records, key=order):
-        found.setdefault(words(record["fingerprint"]), []).append(record)
-    return found
-
-
 def markdown(records: Sequence[Record], plots: Sequence[tuple[str, str]] = ()) -> str:
     """The whole report. plots: (caption, file name)."""
     lines = ["# Benchmarks", ""]
     for device, own in devices(latest(records)).items():
-        lines += [f"## {device}", "", *_facts(own), "", *_tables(own), "", *_quality(own), *_missing(own), *_flags(own)]
+        lines += [f"## {device}", "", *_facts(own), "", *_tables(own), "", *_missing(own), *_flags(own)]
     if any(size_of(record) in ("600x400", "1920x1080") for record in records):
         lines += [_PAPER, ""]
     for caption, file in plots:
@@ -110,7 +43,9 @@ def _facts(records: Sequence[Record]) -> list[str]:
     found = [
         f"{first['fingerprint']['platform']}, Python {first['fingerprint']['python']}; {libraries}.",
         f"Photo: {first['settings']['photo']}; {first['settings']['rounds']} rounds in turns (A B A B), after a "
-        "warm-up. A ratio is the median of the rounds' own ratios, with p10 to p90.",
+        "warm-up. A ratio is the median of the rounds' own ratios, with p10 to p90. It is formed with PyTorch eager in "
+        "fp32 and the published loop, whatever loop the row runs, where that ran in the same rounds; the cell names "
+        "what it is formed with.",
     ]
     loads = [(one["run"]["before"]["load"], one["run"]["after"]["load"]) for one in records if is_measured(one)]
     if loads:
@@ -121,13 +56,12 @@ def _facts(records: Sequence[Record]) -> list[str]:
     return found
 
 
-_SPEED = (
-    *("p50 ms", "p90", "p99", "min", "ms a step", "times faster (p10 to p90) than"),
-    *("megapixels/s", "first photo ms", "opening ms"),
-)
+_SPEED = ("calls", "PSNR (dB)", "SSIM", "p50 ms", "p90", "p99", "min", "ms a call")
+_RATIO, _LIKE = "times faster (p10 to p90) than", "than its own loop in"
+_RATES = ("megapixels/s", "first photo ms", "opening ms")
 _COST = (
     *("peak MiB, host", "GPU", "predicted", "GFLOP", "GFLOP/s", "of the machine's peak"),
-    *("PSNR to fp32", "grey levels", "PSNR to fp32, its own steps"),
+    *("PSNR to fp32, same loop", "grey levels", "PSNR to fp32, published"),
 )
 
 
@@ -135,70 +69,67 @@ def _tables(records: Sequence[Record]) -> list[str]:
     measured = [record for record in records if is_measured(record)]
     if not measured:
         return ["Nothing was measured."]
-    place = ("photo", "engine", "package", "steps")
-    speed = [[*_place(record), *_speed(record, records)] for record in measured]
+    place = ("photo", "engine", "package", "sampling")
+    likes = [like_of(record, records) for record in measured]
+    ratios = [[ratio_cell(one, base_of(one, records))] for one in measured]
+    if any(likes):  # like with like has a column where it was measured
+        for cells, record, like in zip(ratios, measured, likes, strict=True):
+            cells.append(ratio_cell(record, like))
+    head = (*place, *_SPEED, _RATIO, *([_LIKE] if any(likes) else []), *_RATES)
+    speed = [[*_place(one), *_speed(one), *cells, *_rates(one)] for one, cells in zip(measured, ratios, strict=True)]
     cost = [[*_place(record), *_cost(record)] for record in measured]
-    parts = [*_aligned((*place, *_SPEED), speed), "", *_aligned((*place, *_COST), cost)]
+    parts = [*aligned(head, speed), "", *_scored(measured), *aligned((*place, *_COST), cost)]
     staged = [record for record in measured if record["stages_ms"]]
     names = list(dict.fromkeys(name for record in staged for name in record["stages_ms"]))
-    rows = [[*_place(one), *(_milliseconds(one["stages_ms"].get(name)) for name in names)] for one in staged]
-    return [*parts, "", "Milliseconds by stage (medians):", "", *_aligned((*place, *names), rows)] if rows else parts
-
-
-def _milliseconds(time: float | None) -> str:
-    return "-" if time is None else _number(time)
+    rows = [[*_place(one), *(milliseconds(one["stages_ms"].get(name)) for name in names)] for one in staged]
+    return [*parts, "", "Milliseconds by stage (medians):", "", *aligned((*place, *names), rows)] if rows else parts
 
 
 def _place(record: Record) -> tuple[str, ...]:
     package = record["name"] if record["subject"]["kind"] == "package" else "-"
-    sampler = "" if record["sampler"] == "ddim" else f" {record['sampler']}"
-    return size_of(record), engine_of(record), package, f"{record['steps']}{sampler}"
+    return size_of(record), engine_of(record), package, loop_of(record)
 
 
-def _speed(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
+def _speed(record: Record) -> tuple[str, ...]:
     times, steps = record["latency_ms"], record["step_ms"]
     return (
-        *(_number(times[name]) for name in ("p50", "p90", "p99", "min")),
-        _number(sum(steps) / len(steps)) if steps else "-",
-        ratio_cell(record, records),
-        *(_number(record[name]) for name in ("megapixels_per_s", "first_photo_ms", "opening_ms")),
+        str(record["calls"]),
+        *quality_of(record),
+        *(number(times[name]) for name in ("p50", "p90", "p99", "min")),
+        number(sum(steps) / len(steps)) if steps else "-",
     )
+
+
+def _rates(record: Record) -> tuple[str, ...]:
+    return tuple(number(record[name]) for name in ("megapixels_per_s", "first_photo_ms", "opening_ms"))
 
 
 def _cost(record: Record) -> tuple[str, ...]:
     memory, share = record["memory"], record["share_of_peak"]
     return (
-        *(_mib(memory[name]) for name in ("host_peak_bytes", "device_peak_bytes", "predicted_bytes")),
-        _number(record["gflop"]),
-        _number(record["gflop_per_s"]),
+        *(mib(memory[name]) for name in ("host_peak_bytes", "device_peak_bytes", "predicted_bytes")),
+        number(record["gflop"]),
+        number(record["gflop_per_s"]),
         "-" if share is None else f"{share:.0%} of {record['peak']['number_type']}",
-        *_fidelity(record["fidelity"]),
-        _fidelity(record["fidelity_to_published_steps"])[0],
+        *fidelity_of(record["fidelity"]),
+        fidelity_of(record["fidelity_to_published_steps"])[0],
     )
 
 
-def _fidelity(found: dict[str, Any] | None) -> tuple[str, str]:
-    if found is None:
-        return "-", "-"
-    return "equal" if found["psnr_db"] is None else f"{found['psnr_db']:.2f} dB", str(found["grey_levels"])
-
-
-def _quality(records: Sequence[Record]) -> list[str]:
-    scored = [record for record in records if record.get("quality")]
-    if not scored:
-        return []
-    rows = []
-    for one in scored:
-        found = one["quality"]
-        rows.append([*_place(one), str(len(found["photos"])), f"{found['psnr_db']:.2f}", f"{found['ssim']:.3f}"])
-    head = ("photo", "engine", "package", "steps", "photos", "PSNR (dB)", "SSIM")
-    return ["Against reference photos, at their own size:", "", *_aligned(head, rows), ""]
+def _scored(measured: Sequence[Record]) -> list[str]:
+    """Where PSNR and SSIM come from."""
+    scored = {size_of(one): len(one["quality"]["photos"]) for one in measured if one.get("quality")}
+    photos = ", ".join(f"{count} of {size}" for size, count in scored.items())
+    how = f"means over reference photos at their own size ({photos})" if scored else "against reference photos"
+    less = all(record.get("quality") for record in measured)
+    cure = "" if less else " A dash: no pair of that size was given; `--photo DIR --reference DIR` gives them."
+    return [f"PSNR (dB) and SSIM are {how}.{cure}", ""]
 
 
 def _missing(records: Sequence[Record]) -> list[str]:
     lines = []
     for record in records:
-        what = f"{size_of(record)}, {engine_of(record)}, {record['steps']} steps"
+        what = what_of(record)
         if "failed" in record:
             lines.append(f"* {what}: failed: {record['failed']}")
         elif not is_measured(record):
@@ -208,64 +139,5 @@ def _missing(records: Sequence[Record]) -> list[str]:
 
 
 def _flags(records: Sequence[Record]) -> list[str]:
-    lines = [
-        f"* {size_of(record)}, {engine_of(record)}, {record['steps']} steps: {'; '.join(record['flags'])}"
-        for record in records
-        if record.get("flags")
-    ]
+    lines = [f"* {what_of(record)}: {'; '.join(record['flags'])}" for record in records if record.get("flags")]
     return ["Not steady (above 5 %): take these with care.", "", *lines, ""] if lines else []
-
-
-def readme_table(records: Sequence[Record]) -> str:
-    """The short table: a row for every engine and number of steps, a column for every size. An engine that ran at no
-    size, mostly for a precision that it does not take, is left to the report."""
-    parts = []
-    for device, own in devices(latest(records)).items():
-        measured = [record for record in own if is_measured(record)]
-        if not measured:
-            continue
-        sizes = list(dict.fromkeys(size_of(record) for record in own))
-        unit = "Milliseconds" if own[0]["fingerprint"]["gpu"] else "Seconds"
-        rows: dict[tuple[str, str], dict[str, str]] = {}
-        for record in own:
-            package = f" ({record['name']})" if record["subject"]["kind"] == "package" else ""
-            place = (f"{engine_of(record)}{package}", str(record["steps"]))
-            rows.setdefault(place, {})[size_of(record)] = _short(record, own, unit)
-        rows = {place: cells for place, cells in rows.items() if set(cells.values()) != {_FAILED}}
-        table = [[*place, *(cells.get(size, "-") for size in sizes)] for place, cells in rows.items()]
-        head = ("engine", "steps", *sizes)
-        libraries = own[0]["fingerprint"]["libraries"]
-        versions = ", ".join(f"{name} {libraries[name]}" for name in _ENGINES if name in libraries)
-        parts.append(
-            f"{device}; {versions}. {unit} a photo (median of {own[0]['settings']['rounds']} rounds in turns); in "
-            "brackets how many times faster than PyTorch eager in fp32 (or the first fp32 engine where that did not "
-            "run), round by round.\n\n" + "\n".join(_aligned(head, table))
-        )
-    return "\n\n".join(parts)
-
-
-def _short(record: Record, records: Sequence[Record], unit: str) -> str:
-    if "failed" in record:
-        return _FAILED
-    if not is_measured(record):
-        return f"needs {record['needed_bytes'] / 1e9:.0f} GB"
-    base, middle = base_of(record, records), record["latency_ms"]["p50"]
-    time = _number(float(f"{middle:.3g}")) if unit == "Milliseconds" else f"{middle / 1000:.3g}"
-    if base is None or (not _is_eager(base) and any(_is_eager(one) and _alike(one, record) for one in records)):
-        return time  # PyTorch ran, in other rounds: what is in brackets would be a ratio to something else
-    return f"{time} ({paired_ratio(base['rounds_ms'], record['rounds_ms'])[0]:.2f}x)"
-
-
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def _mib(size: int | None) -> str:
-    return "-" if size is None else f"{size // _MIB:,}"
-
-
-def _number(value: float) -> str:
-    """Four digits that matter: 0.1234, 12.34, 1,234."""
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from benchmarks.plots import labelled
+from benchmarks.ratios import base_of, like_of
+from benchmarks.ratios import ratio_cell as cell_of
+from benchmarks.readme import readme_table
 from benchmarks.records import ResultsFile
 from benchmarks.report import main, refresh
-from benchmarks.tables import base_of, markdown, ratio_cell, readme_table
+from benchmarks.tables import markdown
 from runtime.errors import InputError
 
 MACHINE = {
@@ -21,7 +24,7 @@ MACHINE = {
 
 
 def record(name: str, times: list[float], *, size: tuple[int, int] = (600, 400), steps: int = 10, group: str = "g",
-           gpu: str | None = None, **changes: Any) -> dict[str, Any]:  # fmt: skip
+           gpu: str | None = None, sampling: str = "", **changes: Any) -> dict[str, Any]:  # fmt: skip
     """A record as the command writes it: one photo a round."""
     baseline = name.startswith(("pytorch", "naive"))
     kind, _, variant = name.partition(" ")
@@ -29,10 +32,12 @@ def record(name: str, times: list[float], *, size: tuple[int, int] = (600, 400),
     subject |= {} if baseline else {"provider": None, "package_sha256": "0"}
     middle = sorted(times)[len(times) // 2]
     parts = {"dwt": 0.1 * middle, "denoiser": 0.9 * middle}
+    sampling = sampling or ("published" if steps == 10 else "")
     device = {"name": gpu, "driver": "1", "driver_cuda": "13.0"} if gpu else None
     made = {
-        "schema": 1, "id": f"{name}{size}{steps}{gpu}", "name": name if baseline else "pkg", "size": list(size),
-        "padded_size": list(size), "batch": 1, "steps": steps, "sampler": "ddim", "certificate": None,
+        "schema": 1, "id": f"{name}{size}{steps}{gpu}{sampling}", "name": name if baseline else "pkg",
+        "size": list(size), "padded_size": list(size), "batch": 1, "steps": steps, "sampler": "ddim",
+        "certificate": None, "calls": steps, "sampling": sampling or None,
         "subject": subject | {"precision": "bf16" if "bf16" in name else "fp32"}, "architecture": {},
         "fingerprint": MACHINE | {"gpu": device}, "settings": {"rounds": len(times), "photo": "synthetic, seed 2023"},
         "run": {"group": group, "before": {"load": 0.5}, "after": {"load": 1.5}}, "runs": kind, "why": "",
@@ -53,14 +58,40 @@ def record(name: str, times: list[float], *, size: tuple[int, int] = (600, 400),
 EAGER, PACKAGE = record("pytorch eager fp32", [3000, 6000, 3300]), record("onnxruntime", [1500, 3000, 1500])
 
 
+def ratio_cell(one: dict[str, Any], records: list[dict[str, Any]]) -> str:
+    return cell_of(one, base_of(one, records))
+
+
+def quality(psnr_db: float, ssim: float) -> dict[str, Any]:
+    return {"psnr_db": psnr_db, "ssim": ssim, "photos": {"1": [1, 1], "2": [1, 1]}}
+
+
 def test_a_ratio_is_formed_round_by_round_with_pytorch_eager():
     assert ratio_cell(PACKAGE, [EAGER, PACKAGE]) == "2.00x (2.00 to 2.16) pytorch eager fp32"
     assert ratio_cell(EAGER, [EAGER, PACKAGE]) == "-"
 
 
-def test_no_ratio_between_groups_or_numbers_of_steps():
+def test_no_ratio_between_groups():
     assert base_of(record("onnxruntime", [1.0], group="other"), [EAGER, PACKAGE]) is None
-    assert base_of(record("onnxruntime", [1.0], steps=5), [EAGER, PACKAGE]) is None
+
+
+def test_a_sampling_and_fewer_steps_are_compared_with_pytorchs_published_loop():
+    fast = record("onnxruntime", [300, 600, 330], steps=2, sampling="fast")
+    two = record("onnxruntime", [250, 600, 300], steps=2)
+    own = record("pytorch eager fp32", [900, 1800, 990], steps=2, sampling="fast")
+    given = [own, EAGER, PACKAGE, fast, two]
+    assert ratio_cell(fast, given) == "10.00x (10.00 to 10.00) pytorch eager fp32"
+    assert base_of(two, given) is EAGER
+    assert like_of(fast, given) is own
+    assert cell_of(fast, own) == "3.00x (3.00 to 3.00) pytorch eager fp32, fast"
+    assert (like_of(two, given), like_of(PACKAGE, given), like_of(own, given)) == (None, None, None)
+    assert ratio_cell(fast, [own, fast]) == "3.00x (3.00 to 3.00) pytorch eager fp32, fast"
+    assert ratio_cell(fast, [PACKAGE, fast]) == "5.00x (4.64 to 5.00) onnxruntime fp32"
+    assert base_of(two, [fast, two]) is None  # of other loops only the published one is a base
+    text = markdown(given)
+    assert "| times faster (p10 to p90) than | than its own loop in | megapixels/s |" in text
+    assert "It is formed with PyTorch eager in fp32 and the published loop, whatever loop the row runs" in text
+    assert "than its own loop in" not in markdown([EAGER, PACKAGE, fast])
 
 
 def test_without_pytorch_the_first_fp32_package_is_the_base():
@@ -74,19 +105,24 @@ def test_the_report_holds_what_was_measured_and_what_was_not():
     for name in ("latency_ms", "rounds_ms", "run", "stages_ms"):
         del unfit[name]
     unfit |= {"fits": False, "needed_bytes": 9_600_000_000, "free_bytes": 4_000_000_000}
-    failed = {**unfit, "id": "f", "size": [600, 400], "failed": "no compiler", "steps": 5}
+    failed = {**unfit, "id": "f", "size": [600, 400], "failed": "no compiler", "steps": 5, "calls": 5, "sampling": None}
     scored = record("openvino", [700.0] * 3, flags=["unsteady: coefficient of variation 9.0%"],
-                    quality={"psnr_db": 16.94, "ssim": 0.73, "photos": {"1": [1, 1], "2": [1, 1]}})  # fmt: skip
+                    quality=quality(16.94, 0.73))  # fmt: skip
     text = markdown([EAGER, PACKAGE, unfit, failed, scored])
     assert "## A processor, 2 cores used, 1,000 MiB" in text
     row = next(line for line in text.splitlines() if line.startswith("| 600x400 | onnxruntime fp32"))
-    assert row.split(" | ")[3:8] == ["10", "1,500", "3,000", "3,000", "1,500"]
+    assert row.split(" | ")[3:11] == ["published", "10", "-", "-", "1,500", "3,000", "3,000", "1,500"]
     cost = [line for line in text.splitlines() if line.startswith("| 600x400 | onnxruntime fp32")][1]
     assert cost.split(" | ")[4:] == ["300", "-", "400", "718.5", "479", "42% of float32", "61.25 dB", "3", "equal |"]
-    assert "* 3840x2160, onnxruntime fp32, 10 steps: does not fit: it would need about 9.6 GB, 4.0 GB were free" in text
+    assert (
+        "* 3840x2160, onnxruntime fp32, published: does not fit: it would need about 9.6 GB, 4.0 GB were free" in text
+    )
     assert "* 600x400, onnxruntime fp32, 5 steps: failed: no compiler" in text
-    assert "| 600x400 | openvino fp32 | pkg | 10 | 2 | 16.94 | 0.730 |" in text
-    assert "* 600x400, openvino fp32, 10 steps: unsteady: coefficient of variation 9.0%" in text
+    assert "| 600x400 | openvino fp32 | pkg | published | 10 | 16.94 | 0.730 | 700 |" in text
+    assert "are means over reference photos at their own size (2 of 600x400). A dash: no pair of that size" in text
+    assert "are against reference photos. A dash: no pair of that size was given" in markdown([EAGER])
+    assert "A dash" not in markdown([scored])
+    assert "* 600x400, openvino fp32, published: unsteady: coefficient of variation 9.0%" in text
     assert "second-hand notes" in text
     assert "second-hand notes" not in markdown([record("onnxruntime", [1.0], size=(640, 480))])
 
@@ -104,14 +140,19 @@ def test_the_short_table_has_a_column_for_every_size():
     large = [
         record(name, [10000.0] * 3, size=(1920, 1080), group="l") for name in ("pytorch eager fp32", "onnxruntime")
     ]
-    base = {key: value for key, value in PACKAGE.items() if key in ("fingerprint", "settings", "size", "steps")}
+    base = {
+        key: value
+        for key, value in PACKAGE.items()
+        if key in ("fingerprint", "settings", "size", "steps", "calls", "sampling", "sampler")
+    }
     never = {**base, "id": "n", "name": "pkg", "subject": {**PACKAGE["subject"], "backend": "ncnn"}, "failed": "int8"}
     lines = readme_table([EAGER, PACKAGE, *large, never]).splitlines()
-    assert lines[2] == "| engine | steps | 600x400 | 1920x1080 |"
+    assert lines[2] == "| engine | sampling | calls | PSNR (dB) | SSIM | 600x400 | 1920x1080 |"
     assert lines[4:] == [
-        "| pytorch eager fp32 | 10 | 3.3 | 10 |",
-        "| onnxruntime fp32 (pkg) | 10 | 1.5 (2.00x) | 10 (1.00x) |",
+        "| **onnxruntime fp32 (pkg)** | **published** | **10** | - | - | **1.5 (2.00x)** | **10 (1.00x)** |",
+        "| pytorch eager fp32 | published | 10 | - | - | 3.3 | 10 |",
     ]
+    assert "A dash stands for what no reference photos were given for (`--photo DIR --reference DIR`" in lines[0]
     assert "onnxruntime 9.9, torch 8" in lines[0]
 
 
@@ -122,26 +163,61 @@ def test_a_gpus_tables_name_the_card_the_provider_and_the_stages_in_milliseconds
                    for name in ("fp32", "tf32"))  # fmt: skip
     text = markdown([cuda, eager, tf32])
     assert "## NVIDIA H200, driver 1, CUDA 13.0; A processor" in text
-    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | 10 | 12.5 |" in text
+    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | published | 10 | - | - | 12.5 |" in text
     assert "| 4.00x (4.00 to 4.00) pytorch eager fp32 |" in text
-    assert "| photo | engine | package | steps | dwt | denoiser |" in text
-    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | 10 | 1.25 | 11.25 |" in text
+    assert "| photo | engine | package | sampling | dwt | denoiser |" in text
+    assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | published | 1.25 | 11.25 |" in text
     assert text.index("pytorch eager fp32 |") < text.index("pytorch eager tf32 |")  # the order of the variants
     lines = readme_table([cuda, eager, tf32]).splitlines()
     assert ". Milliseconds a photo (median of 3 rounds" in lines[0]
     assert lines[4:] == [
-        "| pytorch eager fp32 | 10 | 50 |",
-        "| pytorch eager tf32 | 10 | 50 (1.00x) |",
-        "| onnxruntime:CUDA fp32 (pkg) | 10 | 12.5 (4.00x) |",
+        "| **onnxruntime:CUDA fp32 (pkg)** | **published** | **10** | - | - | **12.5 (4.00x)** |",
+        "| pytorch eager fp32 | published | 10 | - | - | 50 |",
+        "| pytorch eager tf32 | published | 10 | - | - | 50 (1.00x) |",
     ]
+
+
+def test_the_short_table_leads_with_the_fastest_row_whose_pictures_are_as_good():
+    """Not with a faster one of fewer steps, nor with one whose quality nobody measured."""
+    eager = {**EAGER, "quality": quality(16.94, 0.730)}
+    package = {**PACKAGE, "quality": quality(16.93, 0.730)}
+    fast = record("onnxruntime", [330, 660, 363], steps=2, sampling="fast", quality=quality(16.80, 0.721))
+    worse = record("onnxruntime", [300, 600, 330], steps=2, quality=quality(17.40, 0.545))
+    unknown = record("openvino", [100.0] * 3, steps=2, sampling="fast")
+    text = readme_table([eager, package, fast, worse, unknown])
+    assert text.splitlines()[4:] == [
+        "| **onnxruntime fp32 (pkg)** | **fast** | **2** | **16.80** | **0.721** | **0.363 (9.09x)** |",
+        "| pytorch eager fp32 | published | 10 | 16.94 | 0.730 | 3.3 |",
+        "| onnxruntime fp32 (pkg) | published | 10 | 16.93 | 0.730 | 1.5 (2.00x) |",
+        "| onnxruntime fp32 (pkg) | 2 steps | 2 | 17.40 | 0.545 | 0.33 (10.00x) |",
+        "| openvino fp32 (pkg) | fast | 2 | - | - | 0.1 (33.00x) |",
+    ]
+    assert "PSNR and SSIM are against 2 reference photos of 600x400. The row in bold is the fastest whose" in text
+    for lost in (quality(16.78, 0.730), quality(16.94, 0.719)):
+        assert "| **onnxruntime fp32 (pkg)** | **published** |" in readme_table(
+            [eager, package, {**fast, "quality": lost}]
+        )
+
+
+def test_without_references_the_published_loop_alone_can_lead():
+    far = {"against": "x", "psnr_db": 31.0, "grey_levels": 30}
+    fast, broken = (
+        record("onnxruntime", [9.0] * 3, steps=2, sampling="fast"),
+        record("openvino", [9.0] * 3, fidelity=far),
+    )
+    assert "| **onnxruntime fp32 (pkg)** | **published** |" in readme_table([PACKAGE, fast, broken])
+    text = readme_table([fast, broken, record("onnxruntime bf16", [1.0] * 3, fidelity=None)])
+    assert "**" not in text
+    assert "No row is known to make pictures at 600x400 as good as those of the published loop." in text
 
 
 def test_no_bracket_holds_a_ratio_to_another_engine_where_pytorch_ran_in_other_rounds():
     """As where a size made two groups: the report names the other engine, the short table cannot."""
     own = [record(name, [100.0], group="h") for name in ("onnxruntime", "openvino bf16")]
-    assert "| openvino bf16 (pkg) | 10 | 0.1 (1.00x) |" in readme_table(own)
-    assert "| openvino bf16 (pkg) | 10 | 0.1 |" in readme_table([*own, EAGER])
-    assert "| openvino bf16 (pkg) | 10 | 0.1 (1.00x) |" in readme_table([*own, {**EAGER, "steps": 5}])
+    place = "| openvino bf16 (pkg) | published | 10 | - | - |"
+    assert f"{place} 0.1 (1.00x) |" in readme_table(own)
+    assert f"{place} 0.1 |" in readme_table([*own, EAGER])
+    assert f"{place} 0.1 (1.00x) |" in readme_table([*own, {**EAGER, "sampling": None, "calls": 5}])
 
 
 @pytest.fixture
@@ -165,7 +241,7 @@ def test_the_readme_is_refreshed_between_its_markers_and_nowhere_else(tmp_path, 
     assert first.startswith(before)
     assert first.endswith(after)
     assert "old numbers" not in first
-    assert "| onnxruntime fp32 (pkg) | 10 | 1.5 (2.00x) | 18 (2.00x) |" in first
+    assert "| - | - | **1.5 (2.00x)** | **18 (2.00x)** |" in first
     assert f"Written by `python -m benchmarks.report {results} --readme README.md`." in first
     assert main([str(results), "--readme", str(readme)]) == 0
     assert readme.read_text() == first
@@ -201,12 +277,13 @@ def test_the_report_and_its_plots_are_written(tmp_path, results):
 def test_lines_that_would_share_a_name_are_told_apart():
     others = [
         record("onnxruntime", [1.0]) | {"name": "mine"},
-        record("onnxruntime", [1.0], gpu="H100", sampler="dpmpp-2m"),
+        record("onnxruntime", [1.0], gpu="H100", sampler="dpmpp-2m", sampling=None),
+        record("onnxruntime", [1.0], gpu="H100", steps=2, sampling="fast"),
     ]
     labels = [one["label"] for one in labelled([PACKAGE, EAGER, *others])]
     assert labels == [
         "onnxruntime fp32, pkg, A processor", "pytorch eager fp32, A processor", "onnxruntime fp32, mine, A processor",
-        "onnxruntime fp32, pkg, dpmpp-2m, H100",
+        "onnxruntime fp32, pkg, dpmpp-2m, H100", "onnxruntime fp32, pkg, fast, H100",
     ]  # fmt: skip
 
 
