@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from relabelled import with_fast
 
 from benchmarks.baselines import baseline_configs
@@ -15,8 +16,9 @@ from benchmarks.configs import open_packages, package_configs
 from benchmarks.describe import head, key_of
 from benchmarks.job import SEED, Job, Loop
 from benchmarks.loops import Loops
+from benchmarks.measure import Bench
 from benchmarks.photos import synthetic
-from benchmarks.records import digest
+from benchmarks.records import digest, read_records
 from benchmarks.runners import open_runner
 from runtime.enhancer import Enhancer
 from runtime.errors import InputError
@@ -102,3 +104,53 @@ def test_a_package_and_pytorch_run_the_sampling_from_zero(package, make_checkpoi
     picture = open_runner(replace(eager, sampling="fast")).run(photo)
     assert np.abs(picture.astype(int) - fast).max() <= 1
     assert np.abs(open_runner(eager).run(photo).astype(int) - fast).max() > 1
+
+
+def test_a_row_has_calls_and_quality_beside_the_time(package, tmp_path, monkeypatch, capsys):
+    from benchmarks.report import main as report
+
+    peak = {"cpu": {"float32": 100.0}, "cuda": None, "how": "made up"}
+    monkeypatch.setattr(Bench, "gemm_peak", lambda *_: peak)
+    for name, bright in (("low", 60), ("high", 200)):
+        (tmp_path / name).mkdir()
+        pixels = np.random.default_rng(0).integers(0, bright, (24, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+    line = [str(package), "--size", "40x24", "--rounds", "1", "-o", str(tmp_path / "r.jsonl")]
+    pairs = ["--photo", str(tmp_path / "low"), "--reference", str(tmp_path / "high")]
+    assert main([*line, *pairs, "--sampling", "published", "fast"]) == 0
+    published, fast = read_records(tmp_path / "r.jsonl")
+    assert (published["sampling"], published["calls"]) == ("published", 10)
+    assert (fast["sampling"], fast["calls"], fast["noise_seed"]) == ("fast", 2, None)
+    assert fast["gflop"] < published["gflop"]
+    assert fast["fidelity"]["against"] == fast["id"]
+    assert fast["fidelity_to_published_steps"]["against"] == published["id"]
+    assert main([*line, *pairs, "--steps", "10"]) == 0
+    assert "1 of 1 configurations are there already" in capsys.readouterr().err
+    assert report([str(tmp_path / "r.jsonl")]) == 0
+    quality = f"{fast['quality']['psnr_db']:.2f} | {fast['quality']['ssim']:.3f}"
+    assert f"| 40x24 | onnxruntime fp32 | tiny-fast | fast | 2 | {quality} | " in capsys.readouterr().out
+
+
+def test_quality_compares_samplings_with_the_published_picture(package, tmp_path, capsys):
+    from benchmarks.quality import main as quality
+
+    for name, bright in (("low", 60), ("high", 200)):
+        (tmp_path / name).mkdir()
+        pixels = np.random.default_rng(0).integers(0, bright, (24, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+
+    def rows(*words: str) -> list[list[str]]:
+        assert quality([str(package), str(tmp_path), *words]) == 0
+        return [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+
+    assert [row[:2] for row in rows()] == [["| input", "-"], ["| published", "10"]]
+    found = rows("--sampling", "fast", "published", "--steps", "2", "3", "--sampler", "ddim", "dpmpp-2m")
+    assert [row[:2] for row in found[1:]] == [
+        ["| fast", "2"], ["| published", "10"], ["| 2 steps", "2"], ["| 2 steps of dpmpp-2m", "2"],
+        ["| 3 steps of dpmpp-2m", "3"],
+    ]  # fmt: skip
+    assert [row[4] == "-" for row in found] == [True, False, True, False, False, False]
+    assert found[1][2:4] != found[3][2:4]
+    for words, message in ((["--sampling", "quick"], "no sampling 'quick'"), (["--steps", "6"], "does not divide 200")):
+        with pytest.raises(InputError, match=message):
+            quality([str(package), str(tmp_path), *words])
