@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--baseline", nargs="+", action="extend", choices=BASELINES, default=[],
                         help="PyTorch eager, autocast, torch.compile; plainly traced graphs")  # fmt: skip
     parser.add_argument("--baseline-sampling", nargs="+", action="extend", default=[], metavar="NAME",
-                        help=f"what --baseline pytorch runs too (default: {PUBLISHED} or --steps alone)")  # fmt: skip
+                        help=f"what --baseline pytorch runs beside {PUBLISHED} and --steps")  # fmt: skip
     parser.add_argument("--checkpoint", nargs="+", action="extend", type=Path, default=[], metavar="FILE",
                         help="what a package was built from, for --baseline (default: the bundled one)")  # fmt: skip
     parser.add_argument("--photo", type=Path, metavar="PATH", help="a photo, or a folder of them (default: synthetic)")

@@ -94,8 +94,9 @@ def _words(first: Record | None, judged: str) -> str:
             "given for (`--photo DIR --reference DIR` of `python -m benchmarks`, photos of a measured size)."
         )
     return (
-        f"PSNR and SSIM are against {len(found['photos'])} reference photos of {judged}. The row in bold is the "
-        f"fastest whose PSNR and SSIM are at most {BUDGET_DB} dB and {BUDGET_SSIM} below those of the published loop."
+        f"PSNR and SSIM are means over {judged} reference photos ({len(found['photos'])}). The row in bold is the "
+        f"fastest at that size whose PSNR and SSIM are at most {BUDGET_DB} dB and {BUDGET_SSIM} below those of the "
+        "published loop."
     )
 
 

@@ -192,7 +192,7 @@ def test_the_short_table_leads_with_the_fastest_row_whose_pictures_are_as_good()
         "| onnxruntime fp32 (pkg) | 2 steps | 2 | 17.40 | 0.545 | 0.33 (10.00x) |",
         "| openvino fp32 (pkg) | fast | 2 | - | - | 0.1 (33.00x) |",
     ]
-    assert "PSNR and SSIM are against 2 reference photos of 600x400. The row in bold is the fastest whose" in text
+    assert "PSNR and SSIM are means over 600x400 reference photos (2). The row in bold is the fastest at that" in text
     for lost in (quality(16.78, 0.730), quality(16.94, 0.719)):
         assert "| **onnxruntime fp32 (pkg)** | **published** |" in readme_table(
             [eager, package, {**fast, "quality": lost}]
