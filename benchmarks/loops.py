@@ -11,7 +11,7 @@ from runtime.names import PUBLISHED
 from runtime.package.manifest import Manifest
 from runtime.package.reading import Package
 from runtime.running.arguments import choose_sampling
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 from .job import Loop
 
