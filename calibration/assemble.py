@@ -18,6 +18,7 @@ from runtime.package.manifest import CERTIFICATE, GOLDEN
 from runtime.package.reading import Package
 from runtime.package.writing import write_manifest
 
+from .collect import denoiser_calls
 from .plot import plot
 from .report import table
 from .result import Result
@@ -32,7 +33,7 @@ def assemble(work: Path, package: Package, graphs: Mapping[str, bytes], result: 
         (work / stage.file).write_bytes(graphs[stage.name] if stage.name in graphs else package.graph(stage.name))
     (work / GOLDEN).write_bytes(package.read(GOLDEN))
     (work / CERTIFICATE).write_bytes(_json(_certificate(package, result)))
-    (work / RANGES).write_bytes((json.dumps(_ranges(result), separators=(",", ":")) + "\n").encode())
+    (work / RANGES).write_bytes((json.dumps(_ranges(package, result), separators=(",", ":")) + "\n").encode())
     (work / TABLE).write_bytes(table(result).encode())
     (work / PLOT).write_bytes(plot(result))
     manifest = replace(
@@ -67,7 +68,7 @@ def _provenance(package: Package, result: Result) -> dict[str, Any]:
             stage: sum((stage, layer.name) not in result.float_layers for layer in layers)
             for stage, layers in result.layers.items()
         },
-        "ranges": f"{RANGES}: what every quantised tensor was seen to hold, a timestep, and what int8 holds of it",
+        "ranges": f"{RANGES}: what every quantised tensor was seen to hold, a call, and what int8 holds of it",
     }
 
 
@@ -81,20 +82,24 @@ def _certificate(package: Package, result: Result) -> dict[str, Any]:
                 "photos": one.record,
                 "used_for_calibration": False,
                 "size": f"{width}x{height}",
-                "noise": f"numpy default_rng({seed}).standard_normal, float32",
-                "steps": package.manifest.num_inference_steps,
+                "sampling": sampling.name,
+                "x_T": "zero" if sampling.start == "zero" else f"numpy default_rng({seed}).standard_normal, float32",
+                "calls": sampling.calls,
                 "psnr_db": _db(error),
             }
+            for sampling in package.manifest.samplings.values()
             for seed, (one, (width, height), error) in enumerate(
-                zip(result.unseen, result.sizes, result.errors, strict=True)
+                zip(result.unseen, result.sizes, result.errors[sampling.name], strict=True)
             )
         ],
     }
 
 
-def _ranges(result: Result) -> dict[str, Any]:
-    """For every tensor: the magnitude that int8 holds, and the extremes seen at each step of the loop."""
+def _ranges(package: Package, result: Result) -> dict[str, Any]:
+    """For every tensor: the magnitude that int8 holds, and the extremes seen; the denoiser's at each of the calls."""
+    samplings = package.manifest.samplings
     return {
+        "calls": [{"sampling": sampling, "timestep": t} for sampling, t in denoiser_calls(package.manifest)],
         "stages": {
             stage: {
                 name: {
@@ -108,7 +113,10 @@ def _ranges(result: Result) -> dict[str, Any]:
         },
         "sensitivity": {
             "layers_psnr_db": {f"{s}: {name}": _db(error) for (s, name), error in result.sensitivity.layers.items()},
-            "timesteps_psnr_db": {str(t): _db(error) for t, error in result.sensitivity.timesteps.items()},
+            "calls_psnr_db": {
+                name: {str(t): _db(result.sensitivity.calls[name, t]) for t in samplings[name].timesteps}
+                for name in samplings
+            },
             "stages_psnr_db": {stage: _db(error) for stage, error in result.sensitivity.stages.items()},
         },
     }

@@ -83,7 +83,7 @@ def calibrate(
         assemble(work, package, chosen.graphs, result)
     state.remove()
     count = sum(len(found) for found in layers.values())
-    worst = decibels(max(chosen.errors))
+    worst = decibels(chosen.worst_error)
     progress.note(
         f"{count - len(float_layers)} of {count} layers in int8; PSNR on unseen photos at least {worst:.2f} dB"
     )

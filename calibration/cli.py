@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=DEFAULT_BUDGET_DB,
         metavar="X",
-        help=f"PSNR against fp32 that every unseen photo has to reach (default: {DEFAULT_BUDGET_DB:g})",
+        help=f"PSNR against fp32 of every unseen photo in every sampling, at least (default: {DEFAULT_BUDGET_DB:g})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the package that is in DIR")
     args = parser.parse_args(argv)

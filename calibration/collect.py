@@ -1,4 +1,4 @@
-"""Real photos through the fp32 package: what every stage sees, at every step of the loop."""
+"""Real photos through the fp32 package: what every stage sees, at every call of every sampling."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from runtime.cli.progress import Progress
 from runtime.enhancer import Enhancer
 from runtime.errors import EngineError
+from runtime.names import LOOP
+from runtime.package.manifest import Manifest
 from runtime.package.reading import Package
-from runtime.sampling import timesteps
 
 from .extremes import WatchedBackend
 from .layers import Layer, with_outputs
@@ -26,8 +27,13 @@ Array = NDArray[Any]
 
 def empty(package: Package, layers: Mapping[str, Sequence[Layer]]) -> dict[str, Observed]:
     """Stage -> nothing seen yet, of all tensors that its layers read and write."""
-    steps = package.manifest.num_inference_steps
-    return {stage: Observed(_tensors(found), steps if stage == "denoiser" else 1) for stage, found in layers.items()}
+    count = len(denoiser_calls(package.manifest))
+    return {stage: Observed(_tensors(found), count if stage == LOOP else 1) for stage, found in layers.items()}
+
+
+def denoiser_calls(manifest: Manifest) -> list[tuple[str, int]]:
+    """(sampling, timestep) of every call that a photo is collected from, in running order: an extreme each."""
+    return [(one.name, timestep) for one in manifest.samplings.values() for timestep in one.timesteps]
 
 
 def collect(
@@ -39,7 +45,8 @@ def collect(
     state: State,
     progress: Progress,
 ) -> dict[str, Observed]:
-    """Run ``photos`` one after the other, each with its own noise (its place in the list is the seed).
+    """Run ``photos`` one after the other, each by every sampling and with its own noise (its place in the list is the
+    seed).
 
     Goes on where ``state`` ends and saves it after every photo; the result does not depend on that. Raises EngineError
     where a tensor holds NaN or infinity, InputError where the state cannot be written.
@@ -51,6 +58,8 @@ def collect(
     where = ""
 
     def watch(stage: str, step: int, seen: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        if stage != LOOP and step > 0:
+            return  # outside the loop the next sampling of a photo sees what the first one saw
         for name, values in seen.items():
             if not observed[stage].add(name, step, values):
                 raise EngineError(_not_finite(package, where, stage, step, name))
@@ -67,7 +76,8 @@ def collect(
             where = str(photos[seed].path)
             with progress.task(f"photo {seed + 1} of {len(photos)}: {photos[seed].path.name}"):
                 backend.next_photo()
-                enhance_whole(enhancer, photos[seed].pixels(smallest), seed)
+                for sampling in package.manifest.samplings.values():
+                    enhance_whole(enhancer, photos[seed].pixels(smallest), seed, sampling)
                 state.save(observed, seed + 1)
     return observed
 
@@ -77,12 +87,11 @@ def _tensors(layers: Sequence[Layer]) -> list[str]:
 
 
 def _not_finite(package: Package, photo: str, stage: str, step: int, tensor: str) -> str:
-    manifest = package.manifest
     place = f"stage {stage}"
-    if stage == "denoiser":
-        steps = manifest.num_inference_steps
-        timestep = timesteps(manifest.num_train_timesteps, steps)[step]
-        place += f", step {step + 1} of {steps} (timestep {timestep})"
+    if stage == LOOP:
+        sampling, timestep = denoiser_calls(package.manifest)[step]
+        steps = package.manifest.samplings[sampling].timesteps
+        place += f", sampling {sampling}, step {steps.index(timestep) + 1} of {len(steps)} (timestep {timestep})"
     return (
         f"{photo}: {place}: {tensor} holds NaN or infinity in the fp32 package; its weights are damaged or this photo "
         "is beyond them. Leave the photo out or build the package again."

@@ -24,8 +24,8 @@ Watch = Callable[[str, int, Mapping[str, Array], Mapping[str, Array]], None]
 
 
 class WatchedBackend(HostBackend):
-    """``watch(stage, step, tensors, outputs)`` is called after each run of a stage: step counts its runs for one photo
-    from 0, outputs are those that the manifest names.
+    """``watch(stage, step, tensors, outputs)`` is called after each run of a stage: step counts its runs for one photo,
+    by all samplings, from 0; outputs are those that the manifest names.
 
     graphs: stage -> (its graph with more outputs, the tensors to show to ``watch``).
     """

@@ -1,4 +1,4 @@
-"""What a tensor was seen to hold: extremes a timestep, and one histogram of magnitudes. Its size never grows."""
+"""What a tensor was seen to hold: extremes a call, and one histogram of magnitudes. Its size never grows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Array = NDArray[Any]
 class Observed:
     """The tensors of one stage over all photos.
 
-    lows, highs: (tensors, steps) float32, the extremes; steps is 1 for a stage outside of the loop. counts: (tensors,
+    lows, highs: (tensors, steps) float32, the extremes; steps counts the calls of a stage for one photo, over all
+    samplings, and is 1 outside of the loop. counts: (tensors,
     BINS) int64 over magnitudes from 0; widths: (tensors,) float64, of a bin. Widths are powers of two and a histogram
     is folded when a value falls off its end, so that the order of the photos does not matter. tails: (tensors,)
     float64, the magnitude that PERCENTILE of the values do not pass, of the photo and step where it is largest: in the

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from runtime.enhancer import Enhancer
 from runtime.errors import InputError
 from runtime.photo import read_photo
+from runtime.sampler import Sampling
 
 SIDE = 640  # of a larger photo the centre is taken: memory is bounded by the largest photo
 _MOST_UNSEEN = 4
@@ -78,13 +79,14 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     return [every[index] for index in chosen], [every[index] for index in unseen]
 
 
-def enhance_whole(enhancer: Enhancer, photos: Array, seed: int) -> Array:
+def enhance_whole(enhancer: Enhancer, photos: Array, seed: int, sampling: Sampling) -> Array:
     """The result of a photo (H, W, 3), or of a batch (B, H, W, 3), that runs whole: no strips, and no keys left out.
-    Raises InputError where that does not fit into memory."""
+    seed: of the noise, where ``sampling`` starts from noise. Raises InputError where that does not fit into memory."""
     height, width = photos.shape[-3:-1]
     batch = len(photos) if photos.ndim == 4 else 1
-    plan = enhancer.plan(width, height, batch=batch, dtype=photos.dtype, kind="whole")
-    result: Array = enhancer(photos, seed=seed, plan=plan)
+    plan = enhancer.plan(width, height, sampling=sampling.name, batch=batch, dtype=photos.dtype, kind="whole")
+    given = seed if sampling.start == "normal" else None
+    result: Array = enhancer(photos, sampling=sampling.name, seed=given, plan=plan)
     return result
 
 

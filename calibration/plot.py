@@ -19,8 +19,10 @@ Bar = tuple[str, float, tuple[int, int, int]]
 
 
 def plot(result: Result) -> bytes:
-    """PNG: loss of each timestep and of the worst layers (red: left in float). A longer bar is a larger error."""
-    steps: list[Bar] = [(f"timestep {t}", error, _STEP) for t, error in result.sensitivity.timesteps.items()]
+    """PNG: loss of each call and of the worst layers (red: left in float). A longer bar is a larger error."""
+    steps: list[Bar] = [
+        (f"{name}: timestep {t}", error, _STEP) for (name, t), error in result.sensitivity.calls.items()
+    ]
     worst = sorted(result.sensitivity.layers.items(), key=lambda item: (-item[1], item[0]))[:_LAYERS]
     layers: list[Bar] = [
         (f"{key[0]}: {key[1]}", error, _FLOAT if key in result.float_layers else _INT8) for key, error in worst

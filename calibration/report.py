@@ -8,7 +8,7 @@ from .result import Result
 
 
 def table(result: Result) -> str:
-    """What each step of the loop, each stage and each layer costs, the worst first."""
+    """What each call of the denoiser, each stage and each layer costs, the worst first."""
     sensitivity = result.sensitivity
     lines = [
         "# What int8 costs",
@@ -16,9 +16,9 @@ def table(result: Result) -> str:
         "PSNR against the fp32 package with only that part in int8, same noise, on those pieces of the unseen photos",
         "where the package with all layers in int8 errs most.",
         "",
-        "| denoiser in int8 at timestep | PSNR (dB) |",
-        "|---|---|",
-        *(f"| {timestep} | {decibels(error):.2f} |" for timestep, error in sensitivity.timesteps.items()),
+        "| sampling | denoiser in int8 at timestep | PSNR (dB) |",
+        "|---|---|---|",
+        *(f"| {name} | {timestep} | {decibels(error):.2f} |" for (name, timestep), error in sensitivity.calls.items()),
         "",
         "| stage with all its layers in int8 | PSNR (dB) |",
         "|---|---|",
@@ -35,11 +35,12 @@ def table(result: Result) -> str:
         "",
         f"Photos not used for calibration, the whole package (at least {result.budget_db:g} dB wanted):",
         "",
-        "| photo | PSNR (dB) |",
-        "|---|---|",
+        "| sampling | photo | PSNR (dB) |",
+        "|---|---|---|",
         *(
-            f"| {one.path.name} | {decibels(error):.2f} |"
-            for one, error in zip(result.unseen, result.errors, strict=True)
+            f"| {sampling} | {one.path.name} | {decibels(error):.2f} |"
+            for sampling, errors in result.errors.items()
+            for one, error in zip(result.unseen, errors, strict=True)
         ),
     ]
     return "\n".join(lines) + "\n"

@@ -28,5 +28,5 @@ class Result:
     sensitivity: Sensitivity
     float_layers: list[Key]
     """Worst first."""
-    errors: list[float]
-    """Mean squared error of each unseen photo, range [0, 1]."""
+    errors: Mapping[str, Sequence[float]]
+    """Sampling -> mean squared error of each unseen photo, range [0, 1]."""

@@ -1,4 +1,4 @@
-"""What each layer costs, and each step of the loop: measured one at a time on small pieces of photos."""
+"""What each layer costs, and each call of the denoiser: measured one at a time on small pieces of photos."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from runtime.cli.progress import Progress
+from runtime.names import LOOP
 from runtime.package.reading import Package
-from runtime.sampling import timesteps
 
+from .collect import denoiser_calls
 from .layers import Layer
 from .quantise import quantise
 from .variants import Judge
@@ -23,12 +24,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Mean squared errors (photo range [0, 1], mean over the pieces) with only that part in int8."""
+    """Mean squared errors (photo range [0, 1], mean over the pieces and samplings) with only that part in int8."""
 
     layers: dict[tuple[str, str], float]
     """(stage, layer) -> error."""
-    timesteps: dict[int, float]
-    """Timestep -> error with the denoiser in int8 at that step alone, in running order."""
+    calls: dict[tuple[str, int], float]
+    """(sampling, timestep) -> error with the denoiser in int8 at that call alone, in running order."""
     stages: dict[str, float]
     """Stage -> error with all of its layers in int8."""
 
@@ -47,19 +48,21 @@ def measure(
         same.setdefault((piece.shape, str(piece.dtype)), []).append(piece)
     judge = Judge(package, [np.stack(batch) for batch in same.values()])
 
-    def error(graphs: Mapping[str, bytes], at: set[int] | None = None) -> float:
-        return float(np.mean(judge.errors(judge.pictures(graphs, at))))
+    def error(graphs: Mapping[str, bytes], at: tuple[str, set[int]] | None = None) -> float:
+        return float(np.mean(list(judge.errors(judge.pictures(graphs, at)).values())))
 
-    costs, steps, whole = {}, {}, {}
+    costs, calls, whole = {}, {}, {}
+    shortest = min(package.manifest.samplings.values(), key=lambda sampling: sampling.calls)
     for stage, found in layers.items():
+        # Outside the loop int8 errs by the same in every sampling: the one with the fewest calls tells it.
+        at = None if stage == LOOP else (shortest.name, set(shortest.timesteps))
         with progress.task(f"what each of {len(found)} layers of {stage} costs"):
             for layer in found:
-                costs[stage, layer.name] = error({stage: quantise(models[stage], [layer], limits[stage])})
+                costs[stage, layer.name] = error({stage: quantise(models[stage], [layer], limits[stage])}, at)
             full = quantise(models[stage], found, limits[stage])
-            whole[stage] = error({stage: full})
-        if stage == "denoiser":
-            manifest = package.manifest
-            for t in map(int, timesteps(manifest.num_train_timesteps, manifest.num_inference_steps)):
-                steps[t] = error({stage: full}, {t})
+            whole[stage] = error({stage: full}, at)
+        if stage == LOOP:
+            for sampling, timestep in denoiser_calls(package.manifest):
+                calls[sampling, timestep] = error({stage: full}, (sampling, {timestep}))
     judge.close()
-    return Sensitivity(costs, steps, whole)
+    return Sensitivity(costs, calls, whole)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from runtime.cli.progress import Progress
 from runtime.image import decibels
@@ -15,9 +13,7 @@ from runtime.image import decibels
 from .layers import Layer
 from .quantise import quantise
 from .search import Key
-from .variants import Judge
-
-Array = NDArray[Any]
+from .variants import Judge, Pictures
 
 
 @dataclass(frozen=True)
@@ -26,10 +22,14 @@ class Trial:
 
     graphs: dict[str, bytes]
     """Stage -> graph."""
-    pictures: list[Array]
-    """Of each photo, uint16."""
-    errors: list[float]
-    """Mean squared, of each photo, range [0, 1]."""
+    pictures: Pictures
+    errors: dict[str, list[float]]
+    """Sampling -> mean squared error of each photo, range [0, 1]."""
+
+    @property
+    def worst_error(self) -> float:
+        """Of every photo and sampling: each sampling has to be within the budget."""
+        return max(map(max, self.errors.values()))
 
 
 @dataclass
@@ -50,13 +50,14 @@ class Trials:
                 graphs = {stage: self._graph(stage, choice) for stage in self.layers}
                 pictures = self.judge.pictures(graphs)
             trial = Trial(graphs, pictures, self.judge.errors(pictures))
-            reached = ", ".join(f"{decibels(error):.2f}" for error in trial.errors)
-            self.progress.note(f"PSNR against fp32: {reached} dB")
+            for sampling, errors in trial.errors.items():
+                reached = ", ".join(f"{decibels(error):.2f}" for error in errors)
+                self.progress.note(f"PSNR against fp32, sampling {sampling}: {reached} dB")
             self._done[choice] = trial
         return self._done[choice]
 
     def worst_error(self, float_layers: Sequence[Key]) -> float:
-        return max(self(float_layers).errors)
+        return self(float_layers).worst_error
 
     def _graph(self, stage: str, float_layers: frozenset[Key]) -> bytes:
         chosen = [layer for layer in self.layers[stage] if (stage, layer.name) not in float_layers]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from runtime.backends import open_backend
 from runtime.backends.base import PLAIN, Backend, Call, Form
 from runtime.enhancer import Enhancer
+from runtime.names import LOOP
 from runtime.package.reading import Package
+from runtime.sampler import Sampling
 
 from .photos import enhance_whole
 
 Array = NDArray[Any]
+Pictures = dict[str, list[Array]]
+"""Sampling -> the result of each photo, uint16."""
 _PEAK = 65535
 
 
@@ -46,7 +51,7 @@ class SwitchBackend:
 
     def bind(self, stage: str, tensors: Mapping[str, Any], *, last: bool = True, form: Form = PLAIN) -> Call:
         chosen = stage in self._stages
-        if chosen and self._at is not None and "timestep" in tensors:
+        if chosen and self._at is not None and stage == LOOP:
             chosen = int(self._base.download(tensors["timestep"])[0]) in self._at
         return (self._other if chosen else self._base).bind(stage, tensors, last=last, form=form)
 
@@ -56,7 +61,7 @@ class SwitchBackend:
 
 
 class Judge:
-    """Compares variants of a package with the package itself, same noise, all steps.
+    """Compares variants of a package with the package itself by every sampling, with the same noise.
 
     photos: (H, W, 3) or batches (B, H, W, 3), uint8 or uint16.
     """
@@ -65,38 +70,51 @@ class Judge:
         self._package = package
         self._base = open_backend("onnxruntime", package, None)
         self._photos = [sixteen_bits(photo) for photo in photos]
-        self._expected = self._run(self._base)
+        self._samplings = package.manifest.samplings
+        self._expected = self._run(self._base, self._samplings.values())
 
-    def pictures(self, graphs: Mapping[str, bytes], at: set[int] | None = None) -> list[Array]:
-        """The photos' results, uint16, with ``graphs`` (stage -> graph) in their places.
+    def pictures(self, graphs: Mapping[str, bytes], at: tuple[str, set[int]] | None = None) -> Pictures:
+        """The photos' results with ``graphs`` (stage -> graph) in their places.
 
-        at: timesteps at which the denoiser of ``graphs`` runs, the float one at the others.
+        at: one sampling, the only one then, and the timesteps at which the denoiser of ``graphs`` runs in it, the float
+        one at the others.
         """
         manifest = self._package.manifest
         stages = tuple(stage for stage in manifest.stages if stage.name in graphs)
         variant = Variant(self._package.path, replace(manifest, stages=stages), graphs)
-        switch = SwitchBackend(self._base, open_backend("onnxruntime", variant, None), set(graphs), at)
-        found = self._run(switch)
+        other = open_backend("onnxruntime", variant, None)
+        switch = SwitchBackend(self._base, other, set(graphs), at[1] if at else None)
+        found = self._run(switch, [self._samplings[at[0]]] if at else self._samplings.values())
         switch.close()
         return found
 
-    def errors(self, pictures: Sequence[Array]) -> list[float]:
-        """The mean squared error of each (range [0, 1])."""
-        return [mean_squared_error(a, b) for a, b in zip(self._expected, pictures, strict=True)]
+    def errors(self, pictures: Pictures) -> dict[str, list[float]]:
+        """Sampling -> the mean squared error of each photo (range [0, 1])."""
+        return {
+            sampling: [mean_squared_error(a, b) for a, b in zip(self._expected[sampling], found, strict=True)]
+            for sampling, found in pictures.items()
+        }
 
-    def worst_pieces(self, pictures: Sequence[Array], height: int, width: int) -> list[Array]:
-        """Of each photo (H, W, 3) the piece whose result is worst, at most ``height`` x ``width``."""
+    def worst_pieces(self, pictures: Pictures, height: int, width: int) -> list[Array]:
+        """Of each photo (H, W, 3) the piece whose results are worst, at most ``height`` x ``width``."""
+        maps = [
+            [np.square(a.astype(np.float64) - b).sum(axis=2) for a, b in zip(self._expected[name], found, strict=True)]
+            for name, found in pictures.items()
+        ]
         return [
-            _worst_piece(photo, np.square(a.astype(np.float64) - b).sum(axis=2), height, width)
-            for photo, a, b in zip(self._photos, self._expected, pictures, strict=True)
+            _worst_piece(photo, reduce(np.add, errors), height, width)
+            for photo, *errors in zip(self._photos, *maps, strict=True)
         ]
 
     def close(self) -> None:
         self._base.close()
 
-    def _run(self, backend: Backend[Any]) -> list[Array]:
+    def _run(self, backend: Backend[Any], samplings: Iterable[Sampling]) -> Pictures:
         enhancer = Enhancer(self._package, backend)
-        return [enhance_whole(enhancer, photo, seed) for seed, photo in enumerate(self._photos)]
+        return {
+            one.name: [enhance_whole(enhancer, photo, seed, one) for seed, photo in enumerate(self._photos)]
+            for one in samplings
+        }
 
 
 def mean_squared_error(reference: Array, other: Array) -> float:

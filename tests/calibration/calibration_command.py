@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+
+import onnx
 
 ROOT = Path(__file__).parent.parent.parent
 WITHOUT_PYTORCH = """
@@ -19,6 +25,29 @@ assert main() == 0
 found = {name for name in sys.modules if name.startswith("export.")}
 assert found == {"export.passes", "export.passes.edit"}, found
 """
+
+
+def damaged(package: Path, target: Path, stage: str, edit: Callable[[onnx.ModelProto], None]) -> Path:
+    """A copy of the package with one graph changed and its hash put right."""
+    shutil.copytree(package, target)
+    model = onnx.load(target / f"{stage}.onnx")
+    edit(model)
+    graph = model.SerializeToString()
+    (target / f"{stage}.onnx").write_bytes(graph)
+    manifest = json.loads((target / "manifest.json").read_text())
+    manifest["files"][f"{stage}.onnx"] = {"sha256": sha256(graph).hexdigest(), "bytes": len(graph)}
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def with_fast(package: Path, target: Path) -> Path:
+    """A copy of the package that has the sampling `fast` too: two calls from zero."""
+    shutil.copytree(package, target)
+    manifest = json.loads((target / "manifest.json").read_text())
+    fast = {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {"photos": 3}}
+    manifest["samplings"]["fast"] = fast
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
 
 
 def run_calibration(*arguments: object, pytorch: bool = True) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper as numpy_helper
 import pytest
-from calibration_command import ROOT, run_calibration
+from calibration_command import ROOT, damaged, run_calibration
 from PIL import Image
 
 from calibration import calibrate as calibrate_module
@@ -32,19 +32,6 @@ from runtime.package.reading import Package
 
 def content(package: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(package.iterdir())}
-
-
-def damaged(tiny_package: Path, folder: Path, stage: str, edit) -> Path:
-    """A copy of the package with one graph changed and its hash put right."""
-    package = Path(shutil.copytree(tiny_package, folder))
-    model = onnx.load(package / f"{stage}.onnx")
-    edit(model)
-    graph = model.SerializeToString()
-    (package / f"{stage}.onnx").write_bytes(graph)
-    manifest = json.loads((package / "manifest.json").read_text())
-    manifest["files"][f"{stage}.onnx"] = {"sha256": sha256(graph).hexdigest(), "bytes": len(graph)}
-    (package / "manifest.json").write_text(json.dumps(manifest))
-    return package
 
 
 def test_an_ordinary_package(int8_package, tiny_package, photos):
@@ -81,7 +68,7 @@ def test_provenance_and_certificate(int8_package, tiny_package, photos):
             assert 0 < tensor["int8_holds"] <= max(*tensor["highs"], *(-low for low in tensor["lows"])) * 1.0001
     steps = [tensor["highs"] for tensor in ranges["stages"]["denoiser"].values()]
     assert any(len(set(highs)) == 10 for highs in steps)  # each step has its own
-    assert len(ranges["sensitivity"]["timesteps_psnr_db"]) == 10
+    assert len(ranges["sensitivity"]["calls_psnr_db"]["published"]) == 10
     table = (int8_package / "sensitivity.md").read_text()
     assert table.count("| denoiser | unet.") == len(
         [key for key in ranges["sensitivity"]["layers_psnr_db"] if key.startswith("denoiser")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from calibration_command import with_fast
 
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
@@ -16,9 +17,11 @@ STEPS = [int(t) for t in timesteps(200, 10)]
 
 
 @pytest.fixture(scope="module")
-def judge(tiny_package):
+def judge(tiny_package, tmp_path_factory):
     photos = np.random.default_rng(5).integers(0, 80, (2, 24, 32, 3), np.uint8)
-    made = Judge(Package.open(tiny_package), [photos, photos[0]])
+    made = Judge(
+        Package.open(with_fast(tiny_package, tmp_path_factory.mktemp("variants") / "fast")), [photos, photos[0]]
+    )
     yield made
     made.close()
 
@@ -31,18 +34,21 @@ def int8(tiny_package) -> bytes:
 
 
 def test_the_same_graph_is_without_error(judge, tiny_package):
-    assert judge.errors(judge.pictures({"denoiser": (tiny_package / "denoiser.onnx").read_bytes()})) == [0, 0]
+    graphs = {"denoiser": (tiny_package / "denoiser.onnx").read_bytes()}
+    assert judge.errors(judge.pictures(graphs)) == {"published": [0, 0], "fast": [0, 0]}
     assert decibels(0) == 200
 
 
 def test_steps_can_be_taken_by_another_graph(judge, int8):
     everywhere = judge.errors(judge.pictures({"denoiser": int8}))
-    assert min(everywhere) > 0
-    assert judge.errors(judge.pictures({"denoiser": int8}, set(STEPS))) == everywhere
-    assert judge.errors(judge.pictures({"denoiser": int8}, set())) == [0, 0]
-    single = [judge.errors(judge.pictures({"denoiser": int8}, {t}))[0] for t in STEPS]
-    assert all(error > 0 for error in single)
-    assert len(set(single)) == len(single)
+    for sampling, steps in (("published", STEPS), ("fast", [80, 40])):
+        assert min(everywhere[sampling]) > 0
+        whole = judge.errors(judge.pictures({"denoiser": int8}, (sampling, set(steps))))
+        assert whole == {sampling: everywhere[sampling]}
+        assert judge.errors(judge.pictures({"denoiser": int8}, (sampling, set()))) == {sampling: [0, 0]}
+        single = [judge.errors(judge.pictures({"denoiser": int8}, (sampling, {t})))[sampling][0] for t in steps]
+        assert all(error > 0 for error in single)
+        assert len(set(single)) == len(single)
 
 
 def test_errors_are_measured_with_sixteen_bits():
