@@ -40,16 +40,6 @@ def damaged(package: Path, target: Path, stage: str, edit: Callable[[onnx.ModelP
     return target
 
 
-def with_fast(package: Path, target: Path) -> Path:
-    """A copy of the package that has the sampling `fast` too: two calls from zero."""
-    shutil.copytree(package, target)
-    manifest = json.loads((target / "manifest.json").read_text())
-    fast = {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {"photos": 3}}
-    manifest["samplings"]["fast"] = fast
-    (target / "manifest.json").write_text(json.dumps(manifest))
-    return target
-
-
 def run_calibration(*arguments: object, pytorch: bool = True) -> subprocess.CompletedProcess[str]:
     """pytorch: False where it, and all of export/ but its passes, must not be loaded."""
     how = ["-m", "calibration"] if pytorch else ["-c", WITHOUT_PYTORCH]

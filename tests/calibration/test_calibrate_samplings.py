@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnx.numpy_helper as numpy_helper
 import pytest
-from calibration_command import damaged, run_calibration, with_fast
+from calibration_command import damaged, run_calibration
+from sampled import with_samplings
 
 from calibration.cli import main
 from calibration.collect import denoiser_calls, empty
@@ -22,7 +23,7 @@ from runtime.package.reading import Package
 
 @pytest.fixture(scope="module")
 def fast_package(tiny_package, tmp_path_factory) -> Path:
-    return with_fast(tiny_package, tmp_path_factory.mktemp("fast") / "fp32")
+    return with_samplings(tiny_package, tmp_path_factory.mktemp("fast") / "fp32")
 
 
 @pytest.fixture(scope="module")

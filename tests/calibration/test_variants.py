@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from calibration_command import with_fast
+from sampled import with_samplings
 
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
@@ -20,7 +20,7 @@ STEPS = [int(t) for t in timesteps(200, 10)]
 def judge(tiny_package, tmp_path_factory):
     photos = np.random.default_rng(5).integers(0, 80, (2, 24, 32, 3), np.uint8)
     made = Judge(
-        Package.open(with_fast(tiny_package, tmp_path_factory.mktemp("variants") / "fast")), [photos, photos[0]]
+        Package.open(with_samplings(tiny_package, tmp_path_factory.mktemp("variants") / "fast")), [photos, photos[0]]
     )
     yield made
     made.close()

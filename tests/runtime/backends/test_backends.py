@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sampled import with_samplings
 
 from runtime import BackendUnavailableError, EngineError, Enhancer, InputError
 from runtime.running import auto as auto_
@@ -34,6 +35,30 @@ def test_the_same_photo_and_noise_give_the_same_picture(ready_package, reference
         assert enhancer.backend.name == backend
         found = enhancer(photo(*size), noise=noise).astype(int)
     assert np.abs(found - reference(photo(*size), noise=noise)).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def sampled(ready_package, tmp_path_factory) -> Path:
+    """The small network's package with ncnn's engines and the sampling `fast`."""
+    return with_samplings(ready_package, tmp_path_factory.mktemp("sampled") / "package")
+
+
+@ENGINES
+def test_a_sampling_from_zero_gives_the_same_picture(sampled, backend):
+    """In calls, batches and streams, in strips and tiles, after calls that wrote the loop's buffers."""
+    with Enhancer.open(sampled, backend=backend) as enhancer, Enhancer.open(sampled) as reference:
+        expected = reference(photo(), sampling="fast").astype(int)
+        published = enhancer(photo(), seed=1)
+        pair = enhancer(np.stack([photo(), photo()]), sampling="fast")
+        for found in (enhancer(photo(), sampling="fast"), *pair, *enhancer.stream([photo()] * 3, sampling="fast")):
+            assert np.abs(found - expected).max() <= 1
+        np.testing.assert_array_equal(enhancer(photo(), seed=1), published)
+        tall = photo(200, 96)
+        for kind in ("strips", "tiles"):
+            plan = reference.plan(96, 200, sampling="fast", kind=kind)
+            expected = reference(tall, sampling="fast", plan=plan).astype(int)
+            plan = enhancer.plan(96, 200, sampling="fast", kind=kind)
+            assert np.abs(enhancer(tall, sampling="fast", plan=plan) - expected).max() <= 1, kind
 
 
 @ENGINES

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from sampled import with_samplings
 
 from runtime import EngineError, Enhancer
 from runtime.backends.openvino import backend as openvino_
@@ -92,8 +93,8 @@ def test_one_that_openvino_refuses_is_named_with_the_cure(compiled, tmp_path):
 
 @pytest.fixture(scope="module")
 def of_two_sizes(tiny_package, tmp_path_factory) -> Path:
-    """The small network's package with engines of two sizes, and none for the others."""
-    package = shutil.copytree(tiny_package, tmp_path_factory.mktemp("openvino") / "package")
+    """The small network's package with engines of two sizes, and none for the others, and the sampling `fast`."""
+    package = with_samplings(tiny_package, tmp_path_factory.mktemp("openvino") / "package")
     command = [sys.executable, "-m", "export.engine", str(package), "--target", "openvino"]
     command += ["--size", "65x47", "--size", "60x40", "--size", "66x48"]  # the first and the last are one size, padded
     for built in (10, 0):
@@ -112,12 +113,18 @@ def test_engines_of_one_size_run_photos_of_that_size(tiny_package, of_two_sizes,
         order = [(65, 47), (60, 40), (65, 47), (70, 90), (60, 40), (70, 90)]
         found = [(enhancer(photo(*size), seed=1), len(compilations)) for size in order]
         batch = enhancer([photo(65, 47), photo(65, 47)], seed=1)  # no engine is for two
+        fast = [enhancer(photo(*size), sampling="fast") for size in order]
+        fast += enhancer.stream([photo(65, 47)] * 2, sampling="fast")
+    assert len(compilations) == 5  # the loop's calls are data
     assert [count for _, count in found] == [0, 0, 0, 5, 5, 5]
     with Enhancer.open(tiny_package, backend="openvino") as enhancer:
         for size, (pixels, _) in zip(order, found, strict=True):
             assert np.abs(pixels.astype(int) - enhancer(photo(*size), seed=1)).max() <= 1
         for pixels in batch:
             assert np.abs(pixels.astype(int) - enhancer(photo(65, 47), seed=1)).max() <= 1
+    with Enhancer.open(of_two_sizes) as enhancer:
+        for size, pixels in zip([*order, (65, 47), (65, 47)], fast, strict=True):
+            assert np.abs(pixels.astype(int) - enhancer(photo(*size), sampling="fast")).max() <= 1
 
 
 def test_engines_of_one_size_are_left_out_where_memory_is_promised(of_two_sizes, compilations):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sampled import with_samplings
 from tensorrt_machine import build_engines, photo
 
 from runtime import EngineError, Enhancer
@@ -63,6 +64,33 @@ def test_a_sequence_runs_once_is_captured_once_and_launched_ever_after(machine, 
             enhancer(photo(96, 64), steps=2)
         assert (machine.gpu.made["device"], machine.gpu.made["pinned"]) == made
         assert machine.gpu.made["captures"] == 3
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_each_sampling_is_one_graph_and_a_start_of_zero_copies_no_noise(machine, package, tmp_path, integrated):
+    package = with_samplings(package, tmp_path / "sampled")
+    build_engines(package)
+    machine.gpu.integrated = integrated
+    with Enhancer.open(package, backend="tensorrt") as enhancer, Enhancer.open(package) as reference:
+        copies = {}
+        for round_ in range(4):
+            for sampling in ("published", "fast"):
+                before = machine.gpu.made["copies"]
+                found = enhancer(photo(seed=round_), sampling=sampling)
+                copies[sampling] = machine.gpu.made["copies"] - before
+                np.testing.assert_array_equal(found, reference(photo(seed=round_), sampling=sampling))
+        assert machine.gpu.made["captures"] == 2
+        assert machine.gpu.made["launches"] == 2 * 3  # the first call of each ran as it was captured
+        assert copies == ({"published": 1, "fast": 0} if integrated else {"published": 3, "fast": 2})
+        frames = [photo(seed=seed) for seed in range(4)]
+        for frame, found in zip(frames, enhancer.stream(frames, sampling="fast"), strict=True):
+            np.testing.assert_array_equal(found, reference(frame, sampling="fast"))
+        tall = photo(120, 64)
+        for kind in ("strips", "tiles"):
+            plan = enhancer.plan(64, 120, sampling="fast", kind=kind)
+            expected = reference(tall, sampling="fast", plan=reference.plan(64, 120, sampling="fast", kind=kind))
+            found = enhancer(tall, sampling="fast", plan=plan)
+            assert np.abs(found.astype(int) - expected).max() <= 1, kind
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sampled import FAST, with_manifest, with_samplings
 
 from runtime import Enhancer, InputError, PackageError
-from runtime.package.manifest import MANIFEST
 from runtime.package.reading import Package
 
 ROWS = [[0.9, -0.4, 0.0, 0.5, 0.25], [1.1, -0.3, 0.2, 0.0, 0.0]]
 MORE = {
-    "fast": {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {"photos": 3}},
+    **FAST,
     "once": {"timesteps": [60], "start": "zero", "coefficients": None, "judged": {}},
     "own": {"timesteps": [120, 30], "start": "normal", "coefficients": ROWS, "judged": {}},
 }
 
 
-def with_samplings(package: Path, target: Path, change) -> Path:
-    """A copy whose manifest's samplings were changed."""
-    shutil.copytree(package, target)
-    manifest = json.loads((target / MANIFEST).read_text())
-    change(manifest)
-    (target / MANIFEST).write_text(json.dumps(manifest))
-    return target
-
-
 @pytest.fixture(scope="module")
 def package(tiny_package, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("samplings") / "package"
-    return with_samplings(tiny_package, target, lambda manifest: manifest["samplings"].update(MORE))
+    return with_samplings(tiny_package, target, MORE)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +60,7 @@ def test_a_package_of_format_2_has_the_published_one_alone(package, tmp_path, en
         manifest["format_version"] = 2
         del manifest["samplings"]
 
-    with Enhancer.open(with_samplings(package, tmp_path / "old", older)) as old:
+    with Enhancer.open(with_manifest(package, tmp_path / "old", older)) as old:
         assert list(old.manifest.samplings) == ["published"]
         np.testing.assert_array_equal(old(dark()), enhancer(dark()))
         with pytest.raises(InputError, match=r"no sampling 'fast' .*calibration\.sampling.*it has: published"):
@@ -96,7 +86,7 @@ def test_both_starts_agree_where_the_noise_is_zero(package, tmp_path, start):
     def begin(manifest):
         manifest["samplings"]["fast"]["start"] = start
 
-    with Enhancer.open(with_samplings(package, tmp_path / start, begin)) as opened:
+    with Enhancer.open(with_manifest(package, tmp_path / start, begin)) as opened:
         noise = np.zeros(opened.noise_shape(47, 65), np.float32) if start == "normal" else None
         found = opened(dark(), sampling="fast", noise=noise)
     with Enhancer.open(package) as opened:
@@ -161,6 +151,6 @@ def test_what_cannot_be_meant_is_an_error(enhancer, loop, words):
     ],
 )
 def test_a_strangers_samplings_are_checked(tiny_package, tmp_path, change, words):
-    path = with_samplings(tiny_package, tmp_path / "odd", lambda manifest: manifest["samplings"].update(change))
+    path = with_samplings(tiny_package, tmp_path / "odd", change)
     with pytest.raises(PackageError, match=words):
         Package.open(path)
