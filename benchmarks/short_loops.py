@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from runtime.cli.command import Parser, photo_size, run_command
@@ -44,27 +45,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         pipes.append(ours)
         ours.recv()  # opened: one after the other
     times: list[list[float]] = [[] for _ in pipes]
+    work: list[list[float]] = [[] for _ in pipes]
     stages: list[list[dict[str, float]]] = [[] for _ in pipes]
     print(f"load average before: {os.getloadavg()[0]:.2f}")
     for turn in range(-1, args.turns):
         for index, pipe in enumerate(pipes):
             pipe.send(True)
-            seconds, parts = pipe.recv()
+            seconds, busy, parts = pipe.recv()
+            print(f"turn {turn + 1}: {args.what[index]} {seconds:.2f} s", file=sys.stderr)  # of a killed run too
             if turn >= 0:
                 times[index].append(seconds)
+                work[index].append(busy)
                 stages[index].append(parts)
+    for pipe in pipes:
+        pipe.send(False)
     print(f"load average after: {os.getloadavg()[0]:.2f}\n")
-    print("| what | median (s) | fastest (s) | times as fast | fastest against fastest | ms by part (medians) |")
-    print("|---|---|---|---|---|---|")
-    for what, own, parts in zip(args.what, times, stages, strict=True):
+    print("| what | median (s) | fastest (s) | times as fast | by the fastest | CPU time (s), median | ms by part |")
+    print("|---|---|---|---|---|---|---|")
+    for what, own, busy, parts in zip(args.what, times, work, stages, strict=True):
         shown = ", ".join(f"{name} {median(one[name] for one in parts):.1f}" for name in parts[0])
         ratios = f"{median(times[0]) / median(own):.1f} | {min(times[0]) / min(own):.1f}"
-        print(f"| {what} | {median(own):.3f} | {min(own):.3f} | {ratios} | {shown} |")
+        print(f"| {what} | {median(own):.3f} | {min(own):.3f} | {ratios} | {median(busy):.3f} | {shown} |")
     return 0
 
 
 def _work(what: str, size: tuple[int, int], pipe: Connection) -> None:
-    """Answers each message with the seconds of a photo and the milliseconds of its parts."""
+    """Answers each message with a photo's seconds, the CPU's seconds for it, and the milliseconds of its parts."""
     backend, path, sampling = what.split(":")
     photo = synthetic(*size)
     runner: Any
@@ -79,13 +85,13 @@ def _work(what: str, size: tuple[int, int], pipe: Connection) -> None:
         runner = Enhancer.open(path, backend=backend)
     pipe.send("opened")
     while pipe.recv():
-        started = perf_counter()
+        started, before = perf_counter(), process_time()
         if backend == PYTORCH:
             runner.run(photo)
         else:
             runner(photo, sampling=sampling)
         seconds = perf_counter() - started
-        pipe.send((seconds, dict(runner.stages if backend == PYTORCH else runner.timings)))
+        pipe.send((seconds, process_time() - before, dict(runner.stages if backend == PYTORCH else runner.timings)))
 
 
 if __name__ == "__main__":
