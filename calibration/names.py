@@ -9,3 +9,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 DEFAULT_METHOD: Method = "percentile"
 DEFAULT_SAMPLES = 16
 DEFAULT_BUDGET_DB = 40.0
+
+DEFAULT_CALLS = 2
+DEFAULT_LOSS_DB = 0.15
+DEFAULT_LOSS_SSIM = 0.01

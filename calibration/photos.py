@@ -49,6 +49,18 @@ class Source:
         return {"file": self.path.name, "sha256": self.sha256}
 
 
+def distinct(paths: Sequence[Path]) -> list[Source]:
+    """The photos in the order given; the same file twice counts once. Raises InputError."""
+    sources: dict[str, Source] = {}
+    for path in paths:
+        try:
+            digest = sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}; check the name.") from error
+        sources.setdefault(digest, Source(path, digest))
+    return list(sources.values())
+
+
 def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Source], list[Source]]:
     """(photos to calibrate on, photos kept unseen), both in the order given; the same file twice counts once.
 
@@ -57,14 +69,7 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     """
     if samples < 1:
         raise InputError(f"--samples is {samples}; give at least 1.")
-    sources: dict[str, Source] = {}
-    for path in paths:
-        try:
-            digest = sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}; check the name.") from error
-        sources.setdefault(digest, Source(path, digest))
-    every = list(sources.values())
+    every = distinct(paths)
     if len(every) < 2:
         raise InputError(
             f"{len(every)} photo(s) given; at least 2 different ones are needed, as one is kept unseen for the "
@@ -73,9 +78,9 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     for source in every:
         source.pixels(smallest)
     kept = max(1, min(_MOST_UNSEEN, len(every) // 5))
-    unseen = _spread(range(len(every)), kept)
+    unseen = spread(range(len(every)), kept)
     rest = [index for index in range(len(every)) if index not in unseen]
-    chosen = _spread(rest, min(samples, len(rest)))
+    chosen = spread(rest, min(samples, len(rest)))
     return [every[index] for index in chosen], [every[index] for index in unseen]
 
 
@@ -90,6 +95,6 @@ def enhance_whole(enhancer: Enhancer, photos: Array, seed: int, sampling: Sampli
     return result
 
 
-def _spread(items: Sequence[int], count: int) -> list[int]:
+def spread(items: Sequence[int], count: int) -> list[int]:
     """``count`` of the items, evenly spread."""
     return [items[(2 * k + 1) * len(items) // (2 * count)] for k in range(count)]

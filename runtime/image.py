@@ -1,7 +1,8 @@
-"""Photos <-> tensors: padding, colour range, crop and the rounding rule; PSNR. Pure numpy functions."""
+"""Photos <-> tensors: padding, colour range, crop and the rounding rule; PSNR and SSIM. Pure numpy functions."""
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 PSNR_CEILING = 200.0  # dB, what is told for two equal arrays
+SSIM_WINDOW = 11  # pixels: the smallest side of a photo that has an SSIM
+_SIGMA = 1.5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def array_text(value: object) -> str:
@@ -76,3 +80,27 @@ def psnr(reference: NDArray[Any], other: NDArray[Any], peak: float) -> float:
 def decibels(error: float, peak: float = 1.0) -> float:
     """The PSNR that belongs to a mean squared error, in dB, at most PSNR_CEILING."""
     return min(PSNR_CEILING, 10 * float(np.log10(peak**2 / error))) if error else PSNR_CEILING
+
+
+def ssim(reference: NDArray[Any], photo: NDArray[Any]) -> float:
+    """Structural similarity (Wang et al. 2004), mean over RGB. Both (H, W, 3), 0 to 255, H and W at least 11.
+
+    Data range 255, 11x11 Gaussian of sigma 1.5, population covariance, valid region: what scikit-image gives with
+    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False`` and cuts to the region that no border touches.
+    """
+    x, y = reference.astype(np.float64), photo.astype(np.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    var_x = _blur(x * x) - mean_x**2
+    var_y = _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    return float(np.mean(numerator / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))))
+
+
+def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    kernel = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    kernel /= kernel.sum()
+    rows, columns = (size - SSIM_WINDOW + 1 for size in image.shape[:2])
+    image = reduce(np.add, (w * image[i : i + rows] for i, w in enumerate(kernel)))
+    return reduce(np.add, (w * image[:, i : i + columns] for i, w in enumerate(kernel)))

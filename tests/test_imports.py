@@ -81,6 +81,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "export.build",
         "export.engine",
         "calibration",
+        "calibration.sampling",
         "benchmarks.quality",
         "benchmarks",
         "benchmarks.report",
