@@ -59,10 +59,17 @@ def better_coefficients(plain: Row, fitted: Row, bar: Bar) -> Row:
 
 
 def choose(rows: Sequence[Row], bar: Bar) -> Row | None:
-    """The one of most PSNR that the bar holds; of those that are as good, the one of fewest calls, and from zero."""
+    """The one of most PSNR that the bar holds; of those that are as good, the one of fewest calls, and from zero.
+
+    Without references none that loses more SSIM than the budget to another: noise that a short loop leaves in a picture
+    costs SSIM, and a picture may be the nearest to the published one by PSNR for all that.
+    """
     good = [row for row in rows if bar.holds(row.scores)]
     if not good:
         return None
+    if not bar.references:
+        clean = max(bar.of(row.scores).ssim for row in good) - bar.budget_ssim
+        good = [row for row in good if bar.of(row.scores).ssim >= clean]
     most = max(bar.of(row.scores).psnr_db for row in good)
     as_good = [row for row in good if bar.of(row.scores).psnr_db > most - VISIBLE_DB]
     return min(as_good, key=lambda row: (row.sampling.calls, row.sampling.start != "zero"))

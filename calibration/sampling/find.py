@@ -27,7 +27,7 @@ from .report import page, table
 from .score import Score
 from .search import Search
 from .state import State
-from .trials import PIECE, Trials
+from .trials import PIXELS, Trials
 
 _MOST_TRIED = 5  # calls, to say how many would do
 _PADDINGS = 2  # a photo has sides of at least so many paddings
@@ -66,7 +66,7 @@ def find(
     check_output(output, overwrite)
     searched, judged = choose_photos(photos, options.references, _PADDINGS * package.manifest.pad_multiple)
     keys = [[pair.key for pair in pairs] for pairs in (searched, judged)]
-    state = State(output, {"version": 1, "package": package.sha256, "photos": keys, "piece": PIECE})
+    state = State(output, {"version": 1, "package": package.sha256, "photos": keys, "pixels": PIXELS})
     if state.resumed:
         progress.note("going on from the scores of an earlier run")
     backend = open_backend("onnxruntime", package, None)
@@ -74,7 +74,7 @@ def find(
         trials = Trials(backend, package.manifest, searched, state, progress)
         judge = Judge(enhancer, judged, state, progress)
         result = _Calibration(package, options, trials, judge).run()
-        progress.note(f"{result.tried} samplings tried, {trials.runs} runs of the denoiser on the pieces")
+        progress.note(f"{result.tried} samplings tried, {trials.runs} runs of the denoiser on small photos")
         lines = table(result.rows, references=options.references is not None, photos=len(judged))
         if result.chosen is None:
             state.remove()

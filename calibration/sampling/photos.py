@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -50,6 +51,17 @@ class Pair:
 def levels(pixels: Array) -> Array:
     """(H, W, 3) uint8 or uint16 -> float32, 0 to 255."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max / 255)
+
+
+def small(photo: Array, pixels: int) -> Array:
+    """(H, W, 3) of any dtype, a whole number of times smaller, so that it has at most so many pixels (means)."""
+    by = math.ceil(math.sqrt(photo.shape[0] * photo.shape[1] / pixels))
+    if by <= 1:
+        return photo
+    height, width = (size // by for size in photo.shape[:2])
+    means = photo[: height * by, : width * by].reshape(height, by, width, by, 3).mean(axis=(1, 3), dtype=np.float64)
+    shrunk: Array = means if photo.dtype.kind == "f" else np.round(means)
+    return shrunk.astype(photo.dtype)
 
 
 def choose(paths: Sequence[Path], references: Path | None, smallest: int) -> tuple[list[Pair], list[Pair]]:

@@ -1,4 +1,4 @@
-"""Samplings tried on pieces of the photos to search on."""
+"""Samplings tried on small copies of the photos to search on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runtime.names import FAST, PUBLISHED
 from runtime.package.manifest import Manifest
 from runtime.sampler import Sampling, make_table
 
-from .photos import Pair
-from .piece import Piece, centre
+from .photos import Pair, small
 from .score import Score, compare, mean_score, same_brightness
+from .small import SmallPhoto
 from .state import State
 
-PIECE = 192, 256  # height and width
-SEED = 0  # of x_T, on the pieces and on the judging photos: the default of a user's call
+PIXELS = 320 * 256  # of a photo to search on, at most: it is made smaller, as a cut one is another photo to the network
+SEED = 0  # of x_T, on the photos and on the judging photos: the default of a user's call
 
 Array = NDArray[Any]
 
@@ -36,25 +36,25 @@ class Trials:
         self._backend, self._manifest, self._pairs = backend, manifest, pairs
         self._state, self._progress = state, progress
         self._published = manifest.samplings[PUBLISHED]
-        self._opened: dict[Pair, tuple[Piece, Array]] = {}
+        self._opened: dict[Pair, tuple[SmallPhoto, Array]] = {}
 
     @property
     def runs(self) -> int:
         """Of the denoiser, so far."""
-        return sum(piece.runs for piece, _ in self._opened.values())
+        return sum(photo.runs for photo, _ in self._opened.values())
 
     @cached_property
     def published(self) -> Score:
         return self.scores([self._published])[0]
 
     def scores(self, samplings: Sequence[Sampling]) -> list[Score]:
-        """Of each the mean over the pieces."""
+        """Of each the mean over the photos."""
         if not samplings:
             return []
         kept = {(pair, one): self._state.get(_place(pair), one) for pair in self._pairs for one in samplings}
         missing = [place for place, values in kept.items() if values is None]
         if missing:
-            with self._progress.task(f"samplings on pieces of photos: {len(missing)} pictures"):
+            with self._progress.task(f"samplings on small photos: {len(missing)} pictures"):
                 for pair, one in missing:
                     kept[pair, one] = values = [*astuple(self._score(pair, one))]
                     self._state.put(_place(pair), one, values)
@@ -62,12 +62,12 @@ class Trials:
 
     def fitted(self, sampling: Sampling) -> Sampling:
         """``sampling`` with those c0 and c1 of its last row that bring x_0 nearest to the low bands wanted, by least
-        squares over all pieces."""
+        squares over all photos."""
         seen, wanted = [], []
         for pair in self._pairs:
-            piece, _ = self._piece(pair)
-            seen.append(np.stack([part.ravel() for part in piece.last(sampling)], axis=1))
-            wanted.append(piece.band(self._published).ravel())
+            photo, _ = self._photo(pair)
+            seen.append(np.stack([part.ravel() for part in photo.last(sampling)], axis=1))
+            wanted.append(photo.band(self._published).ravel())
         system = np.concatenate(seen).astype(np.float64)
         solution = np.linalg.lstsq(system, np.concatenate(wanted).astype(np.float64), rcond=None)[0]
         rows = make_table(np.asarray(self._manifest.alphas_cumprod), sampling).coefficients.tolist()
@@ -75,19 +75,19 @@ class Trials:
         return Sampling(FAST, sampling.timesteps, sampling.start, tuple(map(tuple, rows)))
 
     def _score(self, pair: Pair, sampling: Sampling) -> Score:
-        piece, target = self._piece(pair)
-        picture = piece.picture(sampling)
+        photo, target = self._photo(pair)
+        picture = photo.picture(sampling)
         return compare(target, picture if pair.reference else same_brightness(target, picture))
 
-    def _piece(self, pair: Pair) -> tuple[Piece, Array]:
+    def _photo(self, pair: Pair) -> tuple[SmallPhoto, Array]:
         """With what it is compared with."""
         if pair not in self._opened:
             bright = pair.bright()
-            bright = None if bright is None else centre(bright, *PIECE)
-            piece = Piece(self._backend, self._manifest, centre(pair.dark(), *PIECE), bright, SEED)
-            self._opened[pair] = piece, piece.picture(self._published) if bright is None else bright
+            bright = None if bright is None else small(bright, PIXELS)
+            photo = SmallPhoto(self._backend, self._manifest, small(pair.dark(), PIXELS), bright, SEED)
+            self._opened[pair] = photo, photo.picture(self._published) if bright is None else bright
         return self._opened[pair]
 
 
 def _place(pair: Pair) -> str:
-    return f"piece {pair.key}"
+    return f"small {pair.key}"

@@ -16,9 +16,9 @@ from calibration.sampling import find as whole
 from calibration.sampling.choice import NEAR, Bar, Row, better_coefficients, choose, refusal, why
 from calibration.sampling.cli import main, parse_args
 from calibration.sampling.judge import Judge
-from calibration.sampling.piece import Piece
 from calibration.sampling.score import Score, Scores
 from calibration.sampling.search import Search
+from calibration.sampling.small import SmallPhoto
 from calibration.sampling.state import State
 from calibration.sampling.trials import Trials
 from runtime.backends import open_backend
@@ -83,6 +83,8 @@ def test_without_references_the_published_picture_at_equal_brightness_counts():
     assert choose([row(1, 18.9, 0.9)], bar) is not None  # 23.9 dB at equal brightness
     assert choose([row(1, 18.8, 0.9)], bar) is None
     assert "published picture at equal brightness" in why(row(1, 19, 0.9), bar)
+    assert choose([row(1, 30.0, 0.94), row(2, 27.0, 0.96)], bar).sampling.calls == 2  # noise is left in the first
+    assert choose([row(1, 30.0, 0.951), row(2, 27.0, 0.96)], bar).sampling.calls == 1
 
 
 def test_own_coefficients_are_kept_only_where_it_shows():
@@ -111,19 +113,19 @@ def opened(tiny_package):
 
 
 @pytest.mark.parametrize("start", ["zero", "normal"])
-def test_a_piece_shows_what_the_runtime_makes(opened, start):
+def test_a_small_photo_shows_what_the_runtime_makes(opened, start):
     dark = np.random.default_rng(3).integers(0, 60, (40, 56, 3), np.uint8)
-    piece = Piece(opened.backend, opened.manifest, dark, None, 0)
+    photo = SmallPhoto(opened.backend, opened.manifest, dark, None, 0)
     three = Sampling("fast", (150, 60, 20), start)
     for sampling in (Sampling("fast", (150, 60), start), three, opened.manifest.samplings["published"]):
         noise = np.random.default_rng(0).standard_normal(opened.noise_shape(40, 56), np.float32)[None]
         request = Request(40, 56, sampling.calls, 1, 1)
         expected = opened.runner.run(dark[None], noise if sampling.start == "normal" else None, request, sampling)
-        found = piece.picture(sampling).transpose(2, 0, 1)[None] / 255
+        found = photo.picture(sampling).transpose(2, 0, 1)[None] / 255
         assert np.abs(to_pixels(found, 40, 56, np.dtype(np.uint8)).astype(int) - expected.pixels).max() <= 1
-    runs = piece.runs
-    piece.picture(three)
-    assert piece.runs == runs == 13
+    runs = photo.runs
+    photo.picture(three)
+    assert photo.runs == runs == 13
 
 
 @pytest.fixture

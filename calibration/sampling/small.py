@@ -1,4 +1,4 @@
-"""A piece of a photo, on which many samplings are tried: what they have in common is computed once."""
+"""A small photo, on which many samplings are tried: what they have in common is computed once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EPS = np.array([0, 1, 0, 0, 0], np.float32)  # coefficients that make x_next th
 Array = NDArray[Any]
 
 
-class Piece:
+class SmallPhoto:
     """dwt, HFRMs and x_cond are the same for all samplings, and a call depends on the timesteps up to it alone.
 
     dark: (H, W, 3) uint8 or uint16, RGB. bright: its reference, float32, 0 to 255, or None. seed: of x_T.
@@ -107,11 +107,3 @@ class Piece:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
-
-
-def centre(photo: Array, height: int, width: int) -> Array:
-    """At most so many pixels of (H, W, 3), from its middle."""
-    top, left = (
-        (have - want) // 2 if have > want else 0 for have, want in zip(photo.shape, (height, width), strict=False)
-    )
-    return np.ascontiguousarray(photo[top : top + height, left : left + width])
