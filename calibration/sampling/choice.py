@@ -84,8 +84,9 @@ def why(row: Row, bar: Bar) -> str:
     else:
         against = f"against the published picture at equal brightness, where {limits} are near enough"
     calls = f"{row.sampling.calls} call{'s' * (row.sampling.calls != 1)}"
+    of_those = "within the budgets" if bar.references else "of those with no less SSIM than the best, less the budget,"
     return (
-        f"`fast` is {text(row.sampling)}: of all that were searched its {calls} reach the most on the judging photos, "
+        f"`fast` is {text(row.sampling)}: its {calls} reach the most PSNR {of_those} on the judging photos, "
         f"{measured} {against} (budgets {bar.budget_db:g} dB and {bar.budget_ssim:g})."
     )
 

@@ -27,12 +27,13 @@ from .report import page, table
 from .score import Score
 from .search import Search
 from .state import State
-from .trials import PIXELS, Trials
+from .trials import MORE_PIXELS, PIXELS, Trials
 
 _MOST_TRIED = 5  # calls, to say how many would do
 _PADDINGS = 2  # a photo has sides of at least so many paddings
 _STARTS: tuple[Start, ...] = "zero", "normal"
 _FROM = {"zero": "zero", "normal": "noise"}
+_FINALISTS = 5  # of each start and number of calls, tried on larger photos
 _SHOWN = 3  # judging photos on the sheet
 
 
@@ -71,10 +72,15 @@ def find(
         progress.note("going on from the scores of an earlier run")
     backend = open_backend("onnxruntime", package, None)
     with Enhancer(package, backend) as enhancer:
-        trials = Trials(backend, package.manifest, searched, state, progress)
+        small, larger = (
+            Trials(backend, package.manifest, searched, state, progress, pixels) for pixels in (PIXELS, MORE_PIXELS)
+        )
         judge = Judge(enhancer, judged, state, progress)
-        result = _Calibration(package, options, trials, judge).run()
-        progress.note(f"{result.tried} samplings tried, {trials.runs} runs of the denoiser on small photos")
+        result = _Calibration(package, options, small, larger, judge).run()
+        progress.note(
+            f"{result.tried} samplings tried, {small.runs} runs of the denoiser on small photos, "
+            f"{larger.runs} on larger ones"
+        )
         lines = table(result.rows, references=options.references is not None, photos=len(judged))
         if result.chosen is None:
             state.remove()
@@ -108,10 +114,11 @@ class _Result:
 
 
 class _Calibration:
-    def __init__(self, package: Package, options: Options, trials: Trials, judge: Judge) -> None:
-        self._manifest, self._options, self._trials, self._judge = package.manifest, options, trials, judge
+    def __init__(self, package: Package, options: Options, small: Trials, larger: Trials, judge: Judge) -> None:
+        self._manifest, self._options, self._judge = package.manifest, options, judge
+        self._small, self._larger = small, larger
         total = self._manifest.num_train_timesteps
-        self._searches = [Search(total, start, self._values) for start in _STARTS]
+        self._searches = [Search(total, start, lambda new: self._values(self._small, new)) for start in _STARTS]
 
     def run(self) -> _Result:
         options, total = self._options, self._manifest.num_train_timesteps
@@ -121,8 +128,8 @@ class _Calibration:
         samplings, fits = {"`published`": self._manifest.samplings[PUBLISHED], **even}, {}
         for n in numbers:
             for name, one in self._best(n).items():
-                samplings[name], fitted = one, self._trials.fitted(one)
-                before, after = self._values([one, fitted])
+                samplings[name], fitted = one, self._larger.fitted(one)
+                before, after = self._values(self._larger, [one, fitted])
                 if after >= before + VISIBLE_DB:
                     fits[name] = f"{name}, last row fitted"
                     samplings[fits[name]] = fitted
@@ -145,13 +152,17 @@ class _Calibration:
         )  # fmt: skip
 
     def _best(self, calls: int) -> dict[str, Sampling]:
-        """From each start."""
-        found = [search.best(calls) for search in self._searches]
+        """From each start: of the best on small photos the best on larger ones."""
+        found = []
+        for search in self._searches:
+            few = search.best(calls)[:_FINALISTS]
+            values = dict(zip(few, self._values(self._larger, few), strict=True))
+            found.append(max(few, key=values.__getitem__))
         return {f"best of {calls} call{'s' * (calls != 1)} from {_FROM[one.start]}": one for one in found}
 
-    def _values(self, samplings: Sequence[Sampling]) -> list[float]:
-        bar = self._bar(self._trials.published)
-        return [bar.value(score) for score in self._trials.scores(samplings)]
+    def _values(self, trials: Trials, samplings: Sequence[Sampling]) -> list[float]:
+        bar = self._bar(trials.published)
+        return [bar.value(score) for score in trials.scores(samplings)]
 
     def _bar(self, published: Score) -> Bar:
         references, options = self._options.references is not None, self._options

@@ -28,11 +28,11 @@ class Search:
         self.values: dict[Sampling, float] = {}
         """Of all that were tried."""
 
-    def best(self, calls: int) -> Sampling:
-        """The best with exactly so many calls."""
+    def best(self, calls: int) -> list[Sampling]:
+        """Those with exactly so many calls, best first."""
         if calls not in self._found:
             self._found[calls] = self._search(calls)
-        return self._found[calls][0]
+        return self._found[calls]
 
     def _search(self, calls: int) -> list[Sampling]:
         ranked = self._ranked(self._first(calls))
@@ -49,10 +49,9 @@ class Search:
         """One or two calls: all of the grid. More: the best with one call less, and one of the grid in between."""
         if calls <= 2:
             return [self._fast(steps) for steps in combinations(self._grid, calls)]
-        self.best(calls - 1)
         return [
             self._fast((*one.timesteps, added))
-            for one in self._found[calls - 1][:_BEST]
+            for one in self.best(calls - 1)[:_BEST]
             for added in self._grid
             if added not in one.timesteps
         ]

@@ -22,6 +22,7 @@ from .small import SmallPhoto
 from .state import State
 
 PIXELS = 320 * 256  # of a photo to search on, at most: it is made smaller, as a cut one is another photo to the network
+MORE_PIXELS = 640 * 640  # of the same photo for the few best: a smaller one hides noise
 SEED = 0  # of x_T, on the photos and on the judging photos: the default of a user's call
 
 Array = NDArray[Any]
@@ -31,10 +32,16 @@ class Trials:
     """Scores against the reference as it is, or else, at equal mean brightness, against the published picture."""
 
     def __init__(
-        self, backend: Backend[Any], manifest: Manifest, pairs: Sequence[Pair], state: State, progress: Progress
+        self,
+        backend: Backend[Any],
+        manifest: Manifest,
+        pairs: Sequence[Pair],
+        state: State,
+        progress: Progress,
+        pixels: int,
     ) -> None:
         self._backend, self._manifest, self._pairs = backend, manifest, pairs
-        self._state, self._progress = state, progress
+        self._state, self._progress, self._pixels = state, progress, pixels
         self._published = manifest.samplings[PUBLISHED]
         self._opened: dict[Pair, tuple[SmallPhoto, Array]] = {}
 
@@ -51,13 +58,13 @@ class Trials:
         """Of each the mean over the photos."""
         if not samplings:
             return []
-        kept = {(pair, one): self._state.get(_place(pair), one) for pair in self._pairs for one in samplings}
+        kept = {(pair, one): self._state.get(self._place(pair), one) for pair in self._pairs for one in samplings}
         missing = [place for place, values in kept.items() if values is None]
         if missing:
-            with self._progress.task(f"samplings on small photos: {len(missing)} pictures"):
+            with self._progress.task(f"samplings on photos of at most {self._pixels} pixels: {len(missing)} pictures"):
                 for pair, one in missing:
                     kept[pair, one] = values = [*astuple(self._score(pair, one))]
-                    self._state.put(_place(pair), one, values)
+                    self._state.put(self._place(pair), one, values)
         return [mean_score([Score(*(kept[pair, one] or ())) for pair in self._pairs]) for one in samplings]
 
     def fitted(self, sampling: Sampling) -> Sampling:
@@ -83,11 +90,10 @@ class Trials:
         """With what it is compared with."""
         if pair not in self._opened:
             bright = pair.bright()
-            bright = None if bright is None else small(bright, PIXELS)
-            photo = SmallPhoto(self._backend, self._manifest, small(pair.dark(), PIXELS), bright, SEED)
+            bright = None if bright is None else small(bright, self._pixels)
+            photo = SmallPhoto(self._backend, self._manifest, small(pair.dark(), self._pixels), bright, SEED)
             self._opened[pair] = photo, photo.picture(self._published) if bright is None else bright
         return self._opened[pair]
 
-
-def _place(pair: Pair) -> str:
-    return f"small {pair.key}"
+    def _place(self, pair: Pair) -> str:
+        return f"{'small' if self._pixels == PIXELS else 'larger'} {pair.key}"
