@@ -15,7 +15,8 @@ from runtime.enhancer import Enhancer
 from runtime.names import FAST, PUBLISHED, Start
 from runtime.package.reading import Package
 from runtime.package.writing import check_output, package_folder
-from runtime.sampler import Sampling, evenly_spaced
+from runtime.sampler import evenly_spaced
+from runtime.sampling import Sampling
 
 from . import pictures
 from .choice import NEAR, VISIBLE_DB, Bar, Row, better_coefficients, choose, refusal, why

@@ -12,7 +12,7 @@ from runtime.enhancer import Enhancer
 from runtime.names import PUBLISHED
 from runtime.planning.request import Request
 from runtime.running.arguments import make_noise
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 from .photos import Pair, levels
 from .score import Score, Scores, compare, mean_scores, same_brightness

@@ -13,7 +13,7 @@ from runtime.names import FAST
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.package.writing import write_manifest
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 TABLE, PLOT, SHEET = "sampling.md", "sampling.png", "sampling-sheet.jpg"
 _PYTORCH = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 
 def text(sampling: Sampling) -> str:

@@ -27,7 +27,7 @@ from runtime.errors import InputError
 from runtime.image import to_pixels
 from runtime.package.reading import Package
 from runtime.planning.request import Request
-from runtime.sampler import Sampling
+from runtime.sampling import Sampling
 
 
 def planted(steps):
