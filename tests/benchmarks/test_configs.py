@@ -121,7 +121,7 @@ def test_what_a_photo_needs_is_what_the_runtime_plans(tiny_package, make_checkpo
 
 
 def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_package, make_checkpoint, monkeypatch):
-    monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512_fp16"]})
+    monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512f", "avx512_fp16"]})
     monkeypatch.setattr(baselines, "current_gpu", lambda: None)
     monkeypatch.setattr(baselines, "torch_has_gpu", lambda: False)
     packages, own = open_packages([tiny_package]), make_checkpoint()
@@ -142,6 +142,10 @@ def test_baselines_take_the_checkpoint_that_the_package_was_built_from(tiny_pack
     monkeypatch.setattr(baselines, "describe", lambda: {"features": ["avx512f", "avx512_bf16"]})
     without = baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True)
     assert [config.job.variant for config in without] == ["eager fp32", "eager bf16"]
+    with monkeypatch.context() as older:
+        older.setattr(baselines, "describe", lambda: {"features": ["avx2", "fma"]})
+        oldest = list(baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True))
+    assert [config.job.variant for config in oldest] == ["eager fp32"]
     monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
     on_gpu = list(baseline_configs(["pytorch"], packages, [(8, 8)], Loops(), [own], quick=True))
     assert [config.job.variant for config in on_gpu] == ["eager fp32", "eager tf32", "eager bf16"]

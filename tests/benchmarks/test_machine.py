@@ -212,7 +212,7 @@ def test_the_gpu_suite_builds_what_is_missing_and_asks_for_the_whole_matrix(monk
 def test_the_gpu_suite_measures_few_enough(tiny_package, tmp_path, make_checkpoint, monkeypatch, fast):
     """The count that its 8 minutes are for: see suites.py."""
     monkeypatch.setattr(baselines, "torch_has_gpu", lambda: True)
-    monkeypatch.setattr(baselines, "computes_fp16", lambda: True)
+    monkeypatch.setattr(baselines, "computes", lambda precision: True)
     packages = configs.open_packages([with_fast(tiny_package, tmp_path) if fast else tiny_package])
     loops = Loops(samplings=("published", "fast"), instead=suites.GPU_INSTEAD)
     sizes = [(600, 400), (1920, 1080), (3840, 2160)]
