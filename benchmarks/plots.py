@@ -134,19 +134,19 @@ def _stages(axes: Axes, records: Sequence[Record]) -> str:
     size = size_of(timed[-1])
     own = [one for one in _most_calls(timed) if size_of(one) == size][:_MOST_BARS]
     names = list(dict.fromkeys(name for one in own for name in one["stages_ms"]))
-    labels = [one["label"] for one in own]
+    labels = [f"{one['label']}, {one['calls']} calls" for one in own]
     left = [0.0] * len(own)
     for name, style in _styles(names).items():
         widths = [100 * one["stages_ms"].get(name, 0.0) / sum(one["stages_ms"].values()) for one in own]
         axes.barh(labels, widths, left=left, label=name, color=style["color"])
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    for label, one in zip(labels, own, strict=True):
-        axes.text(101, label, f"{sum(one['stages_ms'].values()):,.0f} ms", va="center", fontsize=8)
+    for place, one in enumerate(own):
+        axes.text(101, place, f"{sum(one['stages_ms'].values()):,.0f} ms", va="center", fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel=f"share of the time of a photo of {size} (%)", xlim=(0, 114))
     axes.spines[["top", "right"]].set_visible(False)
     axes.figure.legend(loc="outside upper center", ncols=min(6, len(names)), fontsize=8, frameon=False)
-    return f"Where the time goes at {size} with {own[0]['calls']} calls: medians of the stages."
+    return f"Where the time goes at {size} with {_calls(own)}: medians of the stages."
 
 
 def _peak(axes: Axes, records: Sequence[Record]) -> str:
@@ -170,7 +170,7 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     axes.grid(axis="y", alpha=0.3)
     _legend(axes)
     return (
-        f"Share of the machine's peak with {shares[0]['calls']} calls: multiply-adds of the graphs by time, against "
+        f"Share of the machine's peak with {_calls(shares)}: multiply-adds of the graphs by time, against "
         "the GEMM peak of the same run and number type. An engine that needs fewer multiplications (Winograd) can "
         "pass 100 %."
     )
@@ -185,9 +185,17 @@ _PLOTS: dict[str, Callable[[Axes, Sequence[Record]], str]] = {
 
 
 def _most_calls(records: Sequence[Record]) -> list[Record]:
-    """Those with the most calls: the others repeat the same picture."""
-    most = max((one["calls"] for one in records), default=0)
-    return [one for one in records if one["calls"] == most]
+    """Of each engine and size those with the most calls: the others repeat the same picture."""
+    most: dict[tuple[str, str], int] = {}
+    for one in records:
+        key = one["label"], size_of(one)
+        most[key] = max(one["calls"], most.get(key, 0))
+    return [one for one in records if one["calls"] == most[one["label"], size_of(one)]]
+
+
+def _calls(records: Sequence[Record]) -> str:
+    """Such as "10 calls" or "2 or 10 calls"."""
+    return f"{' or '.join(str(count) for count in sorted({one['calls'] for one in records}))} calls"
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:

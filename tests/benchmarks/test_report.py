@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plots import labelled
+from benchmarks.plots import _most_calls, labelled
 from benchmarks.ratios import base_of, like_of
 from benchmarks.ratios import ratio_cell as cell_of
 from benchmarks.readme import readme_table
@@ -272,6 +272,15 @@ def test_the_report_and_its_plots_are_written(tmp_path, results):
         with Image.open(report.with_name(name)) as picture:
             assert picture.width > 600
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+
+
+def test_plots_show_each_engine_with_the_most_calls_measured_for_it():
+    """An engine that was measured in two calls stands beside PyTorch's ten."""
+    fast = record("onnxruntime", [1.0], steps=2, sampling="fast")
+    kept = _most_calls(
+        [{**one, "label": name} for one, name in ((EAGER, "a"), (fast, "b"), (PACKAGE, "c"), (fast, "c"))]
+    )
+    assert [(one["label"], one["calls"]) for one in kept] == [("a", 10), ("b", 2), ("c", 10)]
 
 
 def test_lines_that_would_share_a_name_are_told_apart():
