@@ -88,7 +88,7 @@ P
   step 15 provider python3 -c "import onnxruntime as o; from runtime.doctor.probes import probe; print(o.__version__, o.get_available_providers()); probe('provider', 'CUDAExecutionProvider')"
   step 80 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
   for p in $fp32 $fp16; do step 20 engine-${p##*-} python3 -m export.engine $p --target cuda; done
-  local common=(--backend onnxruntime:CUDA --baseline pytorch --steps 10 2 --quick --rounds 3)
+  local common=(--backend onnxruntime:CUDA --baseline pytorch --sampling published fast --quick --rounds 3)
   step 90 bench-600 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 600x400 -o "$OUT/gpu.jsonl"
   step 90 bench-1080 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 1920x1080 -o "$OUT/gpu.jsonl"
   step 110 bench-4k python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 3840x2160 -o "$OUT/gpu.jsonl"
