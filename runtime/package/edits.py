@@ -15,9 +15,8 @@ _TYPE, _NAME, _BYTES = 2, 8, 9  # of Tensor
 _INT8, _UINT8 = 3, 2
 _MIDDLE = 128
 _KEY_STRIDE = b"attention_key_stride"
-_QUERIES = b"attention_queries"
+_QUERIES = {b"attention_queries": 1 << 31, b"attention_queries_less_1": (1 << 31) - 1}
 _ONES = (1).to_bytes(8, "little") * 2
-_MANY = (1 << 31).to_bytes(8, "little")
 
 
 def with_uint8_activations(graph: bytes) -> bytes:
@@ -62,13 +61,14 @@ def with_whole_scores(graph: bytes, where: str) -> bytes:
 
     Raises PackageError for a graph that has no such constant. where: its name in errors.
     """
-    content = bytearray(graph)
+    content, missing = bytearray(graph), dict(_QUERIES)
     for tensor in _parts(content, _TENSOR):
         _, (name, _), (value, value_at) = _described(tensor)
-        if name == _QUERIES and len(value) == len(_MANY):
-            tensor[value_at : value_at + len(_MANY)] = _MANY
-            return bytes(content)
-    raise PackageError(f"{where}: its attention has no blocks of queries; build the package again.")
+        if isinstance(name, memoryview) and bytes(name) in missing and len(value) == 8:
+            tensor[value_at : value_at + 8] = missing.pop(bytes(name)).to_bytes(8, "little")
+    if missing:
+        raise PackageError(f"{where}: its attention has no blocks of queries; build the package again.")
+    return bytes(content)
 
 
 def _parts(content: bytearray, kind: int) -> Iterator[memoryview]:

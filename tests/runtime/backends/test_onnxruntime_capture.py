@@ -11,10 +11,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from runtime import EngineError, Enhancer
+from export.passes.query_blocks import queries_of
+from runtime import EngineError, Enhancer, PackageError
 from runtime.backends.onnxruntime import capture
 from runtime.backends.onnxruntime import session as onnxruntime_
 from runtime.backends.onnxruntime.capture import CAPTURES
+from runtime.package.edits import with_whole_scores
 from runtime.package.reading import Package
 
 CAPTURED = {"CPUExecutionProvider": {}}
@@ -155,3 +157,29 @@ def test_another_failure_is_an_error(tiny_package, refused):
         pytest.raises(EngineError, match=r"dwt\.onnx: onnxruntime .* cannot load it .*driver version"),
     ):
         enhancer(photo(), steps=1)
+
+
+def test_only_cuda_captures():
+    """onnxruntime's TensorRT provider keeps one graph a session: ten calls would replay the first."""
+    assert set(CAPTURES) == {"CUDAExecutionProvider"}
+
+
+@pytest.mark.parametrize("free", [1 << 40, 1, None])
+def test_scores_are_whole_where_they_fit_the_gpu_and_else_in_blocks(tiny_package, captured, monkeypatch, free):
+    """Blocks are a loop, which no CUDA graph holds."""
+    monkeypatch.setattr(onnxruntime_, "free_gpu_bytes", lambda: free)
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        found = enhancer(photo(), steps=2)
+        forms = {key[1].whole_scores for key in enhancer.backend._fixed._sessions if key[0] == "denoiser"}
+        assert forms == {free == 1 << 40}
+    onnxruntime_.CAPTURES = CAPTURES
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        assert np.abs(found.astype(int) - enhancer(photo(), steps=2)).max() <= 1
+
+
+def test_with_whole_scores_no_size_runs_in_blocks(bundled_package):
+    package = Package.open(bundled_package)
+    model = onnx.load_from_string(with_whole_scores(package.graph("denoiser"), "denoiser"))
+    assert queries_of(model) == 1 << 31
+    with pytest.raises(PackageError, match="no blocks of queries; build the package again"):
+        with_whole_scores(package.graph("dwt"), "dwt")
