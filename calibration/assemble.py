@@ -83,8 +83,10 @@ def _certificate(package: Package, result: Result) -> dict[str, Any]:
                 "used_for_calibration": False,
                 "size": f"{width}x{height}",
                 "sampling": sampling.name,
-                "x_T": "zero" if sampling.start == "zero" else f"numpy default_rng({seed}).standard_normal, float32",
-                "calls": sampling.calls,
+                "noise": "none, x_T is zero"
+                if sampling.start == "zero"
+                else f"numpy default_rng({seed}).standard_normal, float32",
+                "steps": sampling.calls,
                 "psnr_db": _db(error),
             }
             for sampling in package.manifest.samplings.values()

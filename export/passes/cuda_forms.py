@@ -7,13 +7,10 @@ into more of them. Attention that is fused, and biases that are left out, are de
 
 from __future__ import annotations
 
-from collections import defaultdict
-
-import onnx
 from onnx import TensorProto
 
 from .cpu_forms import restore
-from .edit import Rewriting, attributes_of
+from .edit import Rewriting, attributes_of, wiring
 from .folded_biases import folded_biases
 from .fused_attention import fused_attention
 from .group_norm import rewrite_group_norm
@@ -30,12 +27,7 @@ def bare_norms(content: bytes) -> bytes:
     the network's type. A float32 graph has none."""
     graph = Rewriting(content)
     nodes = graph.model.graph.node
-    made = {name: node for node in nodes for name in node.output}
-    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in nodes:
-        for name in node.input:
-            readers[name].append(node)
-
+    made, readers = wiring(nodes)
     renamed: dict[str, str] = {}
     for node in nodes:
         before, after = made.get(node.input[0]) if node.input else None, readers[node.output[0]]

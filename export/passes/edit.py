@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,19 @@ class Rewriting:
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def wiring(
+    nodes: Iterable[onnx.NodeProto],
+) -> tuple[dict[str, onnx.NodeProto], defaultdict[str, list[onnx.NodeProto]]]:
+    """Tensor -> the node that makes it, and tensor -> the nodes that read it, none for a result of the graph."""
+    made: dict[str, onnx.NodeProto] = {}
+    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in nodes:
+        made |= dict.fromkeys(node.output, node)
+        for name in node.input:
+            readers[name].append(node)
+    return made, readers
 
 
 def to_float32(graph: onnx.GraphProto, kinds: Collection[int]) -> None:

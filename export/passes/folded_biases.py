@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import onnx
 
-from .edit import Rewriting, attributes_of
+from .edit import Rewriting, attributes_of, wiring
 
 
 def folded_biases(content: bytes) -> bytes:
@@ -15,12 +13,7 @@ def folded_biases(content: bytes) -> bytes:
     columns of the table (timesteps, shifts) that hold this shift bear it. The sums are the same but for rounding."""
     graph = Rewriting(content)
     nodes = graph.model.graph.node
-    made = {name: node for node in nodes for name in node.output}
-    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in nodes:
-        for name in node.input:
-            readers[name].append(node)
-
+    made, readers = wiring(nodes)
     for node in nodes:
         graph.nodes.append(node)
         if node.op_type != "Add":

@@ -54,10 +54,10 @@ def test_every_call_of_every_sampling_has_its_ranges(fast_int8):
 
 def test_the_certificate_has_a_row_for_each_sampling_and_unseen_photo(fast_int8):
     rows = json.loads((fast_int8 / "certificate.json").read_text())["end_to_end"]
-    assert [(row["sampling"], row["calls"]) for row in rows] == [("published", 10), ("fast", 2)]
+    assert [(row["sampling"], row["steps"]) for row in rows] == [("published", 10), ("fast", 2)]
     assert len({row["photos"]["sha256"] for row in rows}) == 1
-    assert "default_rng(0)" in rows[0]["x_T"]
-    assert rows[1]["x_T"] == "zero"
+    assert "default_rng(0)" in rows[0]["noise"]
+    assert rows[1]["noise"] == "none, x_T is zero"
     assert all(row["psnr_db"] >= 40 for row in rows)
 
 
