@@ -86,7 +86,7 @@ def test_tiles_are_what_pytorch_makes_of_the_same_windows(ready_package, make_ch
 
     from benchmarks.tiling import sample
     from export.checkpoint import load_checkpoint
-    from runtime.image import to_pixels, to_tensor
+    from runtime.image import to_pixels
     from runtime.planning.windows import axis
 
     photo = dark(120, 150)
@@ -264,27 +264,6 @@ def test_a_frame_of_a_stream_that_gets_no_memory_is_run_in_a_smaller_plan(tiny_p
         assert re.match(r"out of memory \(the engine got no memory\); then 200x300 in strips of", enhancer.why)
     for one, result in zip(expected, found, strict=True):
         assert np.abs(result.astype(int) - one).max() <= 1
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_frame_whose_preparation_gets_no_memory_costs_no_result(tiny_package, monkeypatch, dtype):
-    frames = [dark(60, 40, seed).astype(dtype) * (257 if dtype == np.uint16 else 1) for seed in range(5)]
-    frames = [frame.astype(dtype) for frame in frames]
-    with Enhancer.open(tiny_package) as enhancer:
-        expected = [enhancer(frame, steps=1) for frame in frames]
-        prepared = []
-
-        def starved(photos, *rest, **more):
-            prepared.append(1)
-            if len(prepared) == 3:
-                raise MemoryError("no room for a frame")
-            return to_tensor(photos, *rest, **more)
-
-        monkeypatch.setattr("runtime.running.stream.to_tensor", starved)
-        found = list(enhancer.stream(frames, steps=1))
-        assert enhancer.why.startswith("out of memory (no room for a frame); then 40x60 in strips of")
-    for one, result in zip(expected, found, strict=True):
-        assert np.abs(result.astype(int) - one).max() <= (1 if dtype == np.uint8 else 8)
 
 
 def test_what_the_app_takes_after_opening_is_counted(tiny_package):
