@@ -91,7 +91,7 @@ class TensorRTBuilder:
             import tensorrt as trt
         else:
             trt = self._trt
-        log = log_of(trt)
+        log = log_of(self._trt)
         log.errors.clear()
         log.figures.clear()
         # the loaders take this one, and the report is read from it
