@@ -5,6 +5,6 @@ Importing this package loads neither Pillow nor any codec; the first photo that 
 
 from .photo import Photo
 from .read import read_photo
-from .write import SUFFIXES, check_destination, write_photo
+from .write import SUFFIXES, check_destination, encode_photo, write_photo
 
-__all__ = ["SUFFIXES", "Photo", "check_destination", "read_photo", "write_photo"]
+__all__ = ["SUFFIXES", "Photo", "check_destination", "encode_photo", "read_photo", "write_photo"]

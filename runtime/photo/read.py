@@ -6,6 +6,7 @@ any photo, where ``Image.open`` raises or warns by a limit of its own that only 
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -30,24 +31,27 @@ _OTHERS = {"a GIF": b"GIF8", "a Photoshop file": b"8BPS", "a PDF": b"%PDF", "a J
 SizeCheck = Callable[[int, int, int], object]
 
 
-def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000, check: SizeCheck | None = None) -> Photo:
+def read_photo(
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
+    *,
+    max_pixels: int = 100_000_000,
+    check: SizeCheck | None = None,
+) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP or BMP file, told by its content and not by its name.
+
+    source: its path, its bytes, or an open binary file, which is read from where it stands to its end.
 
     Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8. Before it is
     decoded, ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked, and ``check`` is called with
-    width, height and bits a sample (8 or 16); what that raises as InputError goes on with the path in front.
+    width, height and bits a sample (8 or 16); what that raises as InputError goes on with the path (or "the photo") in
+    front.
 
     Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
     or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
     """
-    path, kind = Path(path), ""
+    path, kind = Path(source if isinstance(source, (str, os.PathLike)) else "the photo"), ""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise InputError(f"cannot read {path}: it is a folder; name a photo in it")
-        if not stat.S_ISREG(mode):
-            raise InputError(f"cannot read {path}: it is not a regular file; save it to one first")
-        with path.open("rb") as file, warnings.catch_warnings():
+        with _opened(source) as file, warnings.catch_warnings():
             # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
             warnings.filterwarnings("ignore", module=r"PIL\.")
             kind = _format(file.read(32), path)
@@ -69,6 +73,26 @@ def read_photo(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000, c
             f"cannot read {path}: the {kind} file is damaged, cut short or of an unusual kind "
             f"({one_line(error, 120) or type(error).__name__}); copy it again, or save it again from another program"
         ) from error
+
+
+def _opened(source: object) -> BinaryIO:
+    """``source`` as a file that can seek. Raises InputError and OSError."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(f"cannot read {path}: it is a folder; name a photo in it")
+        if not stat.S_ISREG(mode):
+            raise InputError(f"cannot read {path}: it is not a regular file; save it to one first")
+        return path.open("rb")
+    given = type(source).__name__
+    if hasattr(source, "read"):
+        source = source.read()
+    if not isinstance(source, (bytes, bytearray, memoryview)):
+        raise InputError(
+            f"cannot read a photo from a {given}; give a path, bytes or a file opened for reading in binary"
+        )
+    return io.BytesIO(source)
 
 
 def _format(head: bytes, path: Path) -> str:

@@ -68,16 +68,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
     """
     path = Path(path)
     check_destination(path, source=None, overwrite=overwrite)
-    kind = _format_of(path)
-    _check_fits(path, photo, kind)
-    try:
-        data = _encode(photo, kind)
-    except ImportError as error:
-        raise InputError(f"cannot write {path}: {error}; run: pip install pillow") from error
-    except MemoryError:
-        raise InputError(f"cannot write {path}: not enough memory; close other programs") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path}: {error}; write PNG or TIFF") from error
+    data = _file_of(photo, _format_of(path), path)
     target = Path(os.path.realpath(path)) if overwrite else path  # a symbolic link stays one
     try:
         with write_file(target, overwrite=overwrite) as file:
@@ -93,7 +84,31 @@ def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool =
         raise InputError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
 
 
-def _check_fits(path: Path, photo: Photo, kind: str) -> None:
+def encode_photo(photo: Photo, kind: str) -> bytes:
+    """The file that ``write_photo`` would write, in memory.
+
+    kind: "JPEG", "PNG", "TIFF", "WEBP" or "BMP", such as the ``format`` of a photo that was read. Raises InputError
+    where that format cannot hold the photo's alpha, depth or size.
+    """
+    if kind not in _NAMES:
+        raise InputError(f"cannot write the format {kind!r}; use one of {', '.join(_NAMES)}")
+    return _file_of(photo, kind, f"a {kind}")
+
+
+def _file_of(photo: Photo, kind: str, where: Path | str) -> bytes:
+    """The file in the format ``kind``; where: its name in a message. Raises InputError."""
+    _check_fits(where, photo, kind)
+    try:
+        return _encode(photo, kind)
+    except ImportError as error:
+        raise InputError(f"cannot write {where}: {error}; run: pip install pillow") from error
+    except MemoryError:
+        raise InputError(f"cannot write {where}: not enough memory; close other programs") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {where}: {error}; write PNG or TIFF") from error
+
+
+def _check_fits(path: Path | str, photo: Photo, kind: str) -> None:
     height, width = photo.pixels.shape[:2]
     most = _MAX_SIDE.get(kind, width + height)
     begin = f"cannot write {path}: the photo"
