@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .metadata import Metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Photo:
     """"Exif\\0\\0" and a TIFF structure: no thumbnail, no sizes, orientation 1."""
     format: str
     """What the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP"."""
+    metadata: Metadata = field(default_factory=Metadata)
+    """What else it brought: XMP, IPTC, resolution, comments, text."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
