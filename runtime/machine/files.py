@@ -1,24 +1,25 @@
-"""Files and folders that appear whole or not at all, and the check that nobody else can write to them.
+"""Files and folders that appear whole or not at all, after a power cut too, and the check that nobody else can write to
+them.
 
-Both are written under a name of their own beside their place, ``.NAME.RANDOM.part``, and renamed when they are whole;
-whatever ends the block, an interrupt too, takes them away. Only a process that is killed leaves that name behind.
-Nothing is flushed to the disk: this protects from a killed process, not from a power cut. Errors are OSError's:
-the caller knows what its user can do about them.
+Both get a name of their own beside their place (``leftovers``), are synced (``durable``) and renamed. Whatever
+ends the block, an interrupt too, takes that name away; where a process was killed, the next one that writes into the
+same folder does. Errors are OSError's: the caller knows what its user can do about them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_HERE, _RENAME_EXCHANGE = -100, 2  # AT_FDCWD and a flag of Linux's renameat2
+from .durable import sync, sync_folder, sync_tree
+from .leftovers import claimed, lock, old_name, remove, tidy, unlock, work_name
+
+_HERE, _NOREPLACE, _EXCHANGE = -100, 1, 2  # AT_FDCWD and flags of Linux's renameat2
 
 
 @contextmanager
@@ -28,17 +29,21 @@ def write_file(path: Path, *, overwrite: bool, mode: int = 0o666) -> Iterator[Bi
     overwrite: replace a file, or a symbolic link itself, that is there; else FileExistsError, also if it appeared
     a moment ago. mode: less the umask, as for ``open``.
     """
-    work = _beside(path, "part")
-    try:
-        with open(work, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+
+    def make(work: Path) -> BinaryIO:
+        return open(work, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+
+    tidy(path.parent)
+    with claimed(lambda: work_name(path), make) as (work, file):
+        with file:
             yield file
+            file.flush()
+            sync(file.fileno())
         if overwrite:
             os.replace(work, path)
         else:
             _publish(work, path)
-    finally:
-        with suppress(OSError):
-            work.unlink()
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -47,20 +52,20 @@ def write_folder(path: Path, *, overwrite: bool, mode: int = 0o777) -> Iterator[
 
     overwrite: replace what is there; else FileExistsError. On Linux the two change names in one step. Elsewhere it
     takes two renames: a process that is killed between them leaves no ``path``, the old folder whole as
-    ``.NAME.RANDOM.old`` and the new one whole as ``.NAME.RANDOM.part``. mode: less the umask, as for ``mkdir``.
+    ``.NAME.MARK.old`` and the new one whole as ``.NAME.MARK.part``; the next that writes beside them, or asks with
+    ``tidy``, gives the new one its name. mode: less the umask, as for ``mkdir``.
     """
-    work = _beside(path, "part")
-    try:
-        work.mkdir(mode)
+    tidy(path.parent)
+    with claimed(lambda: work_name(path), lambda work: work.mkdir(mode)) as (work, _):
         yield work
+        sync_tree(work)
         if overwrite:
             _exchange(work, path)
         elif os.path.lexists(path):
             raise FileExistsError(f"{path} exists already")
         else:
             os.rename(work, path)  # fails too where a folder with content appeared just now
-    finally:
-        _remove(work)
+        sync_folder(path.parent)  # before the old one is removed
 
 
 def only_ours(found: os.stat_result) -> bool:
@@ -69,17 +74,14 @@ def only_ours(found: os.stat_result) -> bool:
     return os.name != "posix" or (found.st_uid in (os.getuid(), 0) and not shared)
 
 
-def _beside(path: Path, ending: str) -> Path:
-    # random, for two threads share a process id; cut, for a file's name ends at 255 bytes and a character takes up to 4
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.{ending}")
-
-
 def _publish(work: Path, path: Path) -> None:
     """Give the finished file its name. Raises FileExistsError where the name is taken."""
     try:
         os.link(work, path)
-    except OSError:  # it is taken, or exFAT and some network folders have no hard links: reserve the name, then replace
-        path.touch(exist_ok=False)
+    except OSError:  # it is taken, or exFAT and some network folders have no hard links
+        if _rename(work, path, _NOREPLACE):
+            return
+        path.touch(exist_ok=False)  # reserve the name, then replace
         try:
             os.replace(work, path)
         except BaseException:
@@ -88,32 +90,44 @@ def _publish(work: Path, path: Path) -> None:
 
 
 def _exchange(work: Path, path: Path) -> None:
-    if _swap(work, path):
-        return
-    old = _beside(path, "old")
+    """Put ``work`` in the place of what is there; that is removed by the end of the caller's claim, or here."""
+    held = _hold(path)  # the old one too: not to be taken for a leftover while its removal waits for the disk
     try:
-        with suppress(FileNotFoundError):
-            os.rename(path, old)
-        os.rename(work, path)
-    except BaseException:
-        with suppress(OSError):  # there was no old one, or an interrupt came when the new one was in place
-            os.rename(old, path)
-        raise
+        if _swap(work, path):
+            sync_folder(path.parent)
+            remove(work)
+            return
+        old = old_name(work)
+        try:
+            with suppress(FileNotFoundError):
+                os.rename(path, old)
+            os.rename(work, path)
+        except BaseException:
+            with suppress(OSError):  # there was no old one, or an interrupt came when the new one was in place
+                os.rename(old, path)
+            raise
+        finally:
+            if os.path.lexists(path):
+                sync_folder(path.parent)
+                remove(old)
     finally:
-        if os.path.lexists(path):
-            _remove(old)
+        unlock(held)
+
+
+def _hold(path: Path) -> int | None:
+    with suppress(OSError):
+        return lock(path)
+    return None
 
 
 def _swap(one: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system or the disk cannot, or a name is not there."""
+    return _rename(one, other, _EXCHANGE)
+
+
+def _rename(one: Path, other: Path, flag: int) -> bool:
     try:
         rename = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):  # not Linux
         return False
-    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # a symbolic link, which the old place may have been
-        folder.unlink()
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), flag) == 0)

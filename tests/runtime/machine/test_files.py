@@ -100,19 +100,24 @@ def test_a_folder_that_appears_between_the_look_and_the_rename_is_kept(
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("renameat2", [False, True])
+def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool) -> None:
     def refuse(source: Any, target: Any) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
+    if not renameat2:
+        monkeypatch.setattr(files, "_rename", lambda one, other, flag: False)
     put(tmp_path / "a", b"1", overwrite=False)
     with pytest.raises(FileExistsError):
         put(tmp_path / "a", b"2", overwrite=False)
     assert (tmp_path / "a").read_bytes() == b"1"
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(PermissionError):
-        put(tmp_path / "b", b"", overwrite=False)
     assert os.listdir(tmp_path) == ["a"]
+    if not renameat2:
+        monkeypatch.setattr(os, "replace", refuse)
+        with pytest.raises(PermissionError):
+            put(tmp_path / "b", b"", overwrite=False)
+        assert os.listdir(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
