@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
+import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-_log = logging.getLogger(__name__)
+from . import ifd
+from .ifd import Block, Tag
 
-_ORIENTATION = 274
-_EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 34665, 34853, 40965
-# Tags of a TIFF (and, from some phones, of EXIF) that describe how the source stored its pixels, the
-# thumbnail, and blocks with copies of other metadata (XMP, IPTC, Photoshop, ICC): untrue in a new file.
-_STORAGE = frozenset(
-    tag
-    for first, last in (
-        (254, 266), (273, 273), (277, 281), (284, 293), (297, 301), (317, 317), (320, 347), (512, 532),
-        (700, 700), (33723, 33723), (34377, 34377), (34675, 34675), (37724, 37724),
-    )
-    for tag in range(first, last + 1)
+XMP, IPTC, RESOURCES = 700, 33723, 34377
+"""Tags of a TIFF, and from some programs of EXIF, that hold metadata of another kind."""
+_ORIENTATION, _POSITIONING = 274, 531
+_WIDTH, _HEIGHT = 40962, 40963
+_X, _Y = 282, 283
+
+
+def _tags(*ranges: tuple[int, int]) -> frozenset[int]:
+    return frozenset(tag for first, last in ranges for tag in range(first, last + 1))
+
+
+STORAGE = _tags(
+    (254, 266), (273, 273), (277, 281), (284, 293), (297, 301), (317, 317), (320, 347), (512, 532),
+    (34675, 34675), (37724, 37724),
 )  # fmt: skip
-_PIXEL_SIZE = (40962, 40963)
+"""Tags of a TIFF that say how it stored its pixels and its ICC profile, and of a thumbnail: untrue in a new file."""
+# A JPEG's EXIF must have it, and no decoder of ours leaves it to be untrue.
+_OF_EXIF = STORAGE - {_POSITIONING}
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8 of a loaded image that its pixels still have to be turned by; 1 if it has none.
-    Pillow turns a TIFF itself when it loads it, and then forgets the tag."""
+def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
+    """The block of EXIF ``data``, which may begin with "Exif\\0\\0"; None, with a word in ``left_out``, where it is
+    damaged from its beginning."""
+    while data.startswith(b"Exif\0\0"):
+        data = data[6:]
+    if not data:
+        return None
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged metadata must not cost the photo
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        block = ifd.parse(lambda at, size: data[at : at + size], skip=_OF_EXIF, most_bytes=2 * len(data))
+    except ValueError as error:
+        left_out.append(f"EXIF data ({error})")
+        return None
+    left_out.extend(block.lost)
+    return block
+
+
+def orientation(block: Block | None) -> int | None:
+    """1 to 8; None where the block has none that means one of these."""
+    number = block and block.number(block.tags.get(_ORIENTATION))
+    return int(number) if number in (1, 2, 3, 4, 5, 6, 7, 8) else None
 
 
 def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
@@ -48,30 +65,66 @@ def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def carried(exif: Image.Exif) -> dict[int, Any]:
-    """Tag -> value of what stays true in a new file, with the EXIF, GPS and interoperability tags as dictionaries."""
-    tags = {tag: value for tag, value in exif.items() if tag not in _STORAGE and tag not in (_EXIF_IFD, _GPS_IFD)}
-    for tag in (_EXIF_IFD, _GPS_IFD):
-        values = {key: value for key, value in exif.get_ifd(tag).items() if key not in _PIXEL_SIZE}
-        if _INTEROP_IFD in values:
-            values[_INTEROP_IFD] = dict(exif.get_ifd(_INTEROP_IFD))
-        if values:
-            tags[tag] = values
-    return tags
+def turned(block: Block, turn: int) -> None:
+    """Let ``block`` be that of a picture that was turned by ``turn``. An orientation that means none stays."""
+    tag = block.tags.get(_ORIENTATION)
+    number = block.number(tag)
+    if isinstance(tag, Tag) and number is not None and number == int(number):
+        block.tags[_ORIENTATION] = Tag(tag.type, 1, _one(block.order, tag.type))
+    if turn >= 5:
+        x, y = block.tags.pop(_X, None), block.tags.pop(_Y, None)
+        block.tags.update({number: tag for number, tag in ((_X, y), (_Y, x)) if tag is not None})
 
 
-def exif_bytes(image: Image.Image, path: Path) -> bytes | None:
-    """What ``carried`` leaves of an open image's EXIF, with orientation 1, to be written to a file of any format; None
-    if that is nothing. Damaged EXIF is left out too, with a line in the log that names ``path``."""
-    try:
-        source = image.getexif()
-        kept = Image.Exif()
-        kept.endian = source.endian  # maker notes are read in the byte order around them
-        kept.update(carried(source))
-        if not kept:
-            return None
-        kept[_ORIENTATION] = 1
-        return kept.tobytes()
-    except Exception as error:
-        _log.warning("%s: its EXIF data is damaged and is not passed on (%s)", path, error)
-        return None
+def sized(block: Block, width: int, height: int) -> bool:
+    """Put the picture's size where EXIF tells one; whether that changed anything."""
+    inside, changed = block.inside(ifd.EXIF), False
+    for number, value in ((_WIDTH, width), (_HEIGHT, height)):
+        tag = inside.get(number)
+        if tag is None or block.number(tag) == value:
+            continue
+        short = isinstance(tag, Tag) and tag.type == ifd.SHORT and value < 2**16
+        inside[number] = block.of(ifd.SHORT if short else ifd.LONG, value)
+        changed = True
+    return changed
+
+
+def to_bytes(block: Block) -> bytes | None:
+    """ "Exif\\0\\0" and the TIFF structure of ``block``; None where it is empty."""
+    return b"Exif\0\0" + ifd.encode(block) if block.tags else None
+
+
+def shrunk(block: Block, most: int) -> Iterable[str]:
+    """Leave out the largest tags until ``to_bytes`` has at most ``most`` bytes; says which."""
+    while (data := to_bytes(block)) is not None and len(data) > most:
+        directories = [block.tags, *(tags for tags in _inner(block.tags))]
+        _, number, where = max(
+            (
+                (len(tag.value), number, where)
+                for where in directories
+                for number, tag in where.items()
+                if isinstance(tag, Tag)
+            ),
+            key=lambda found: found[0],
+        )
+        tag = where.pop(number)
+        assert isinstance(tag, Tag)
+        yield f"EXIF tag {number:#06x} ({len(tag.value)} bytes, where all of EXIF may have {most})"
+        if number == ifd.MAKER_NOTE:
+            block.maker_note = None
+
+
+def _inner(tags: ifd.Directory) -> Iterable[ifd.Directory]:
+    for tag in tags.values():
+        if isinstance(tag, dict):
+            yield tag
+            yield from _inner(tag)
+
+
+def _one(order: str, kind: int) -> bytes:
+    """The number 1 as a value of type ``kind``."""
+    if kind in (5, 10):
+        return struct.pack(order + "II", 1, 1)
+    if kind in (11, 12):
+        return struct.pack(order + ("f" if kind == 11 else "d"), 1.0)
+    return (1).to_bytes(ifd.SIZES[kind], "little" if order == "<" else "big")

@@ -1,21 +1,11 @@
-"""What a photo brings besides its pixels, colours and EXIF, in no file format's own form."""
+"""What a photo brings besides its pixels and colours, in no file format's own form."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class Resolution:
-    """How large a print is meant to be. Raises nothing: x and y are above 0 where a reader makes one."""
-
-    x: Fraction
-    """Pixels a unit along a row."""
-    y: Fraction
-    """Pixels a unit along a column."""
-    unit: str
-    """"inch", "cm", "metre", or "" where only the ratio of x to y means something."""
+from .ifd import Block
+from .resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -23,7 +13,7 @@ class Metadata:
     """Each field is as the file held it, but for what would be untrue of an upright picture: see ``read_photo``."""
 
     xmp: bytes | None = None
-    """The XMP packet, with orientation 1."""
+    """The XMP packet, with orientation 1 and the picture's own size."""
     xmp_extension: bytes | None = None
     """The rest of a packet that a JPEG has split; the packet names its MD5."""
     iptc: bytes | None = None
@@ -36,3 +26,20 @@ class Metadata:
     """Of the file's own header (JFIF, pHYs, BMP); a TIFF's is in its EXIF."""
     text: tuple[tuple[bytes, bytes], ...] = ()
     """(kind, data) of a PNG's tEXt, zTXt and iTXt chunks, but for XMP and the raw profiles that ImageMagick writes."""
+    left_out: tuple[str, ...] = ()
+    """What the reader could not take along, for ``write_photo`` to say."""
+
+
+@dataclass
+class Found:
+    """The same as it stands in a file, before the picture is turned."""
+
+    exif: Block | None = None
+    xmp: bytes | None = None
+    xmp_extension: bytes | None = None
+    iptc: bytes | None = None
+    resources: bytes | None = None
+    comments: list[bytes] = field(default_factory=list)
+    resolution: Resolution | None = None
+    text: list[tuple[bytes, bytes]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)

@@ -25,7 +25,7 @@ class Photo:
     icc_profile: bytes | None
     """The file's colour profile; the pixels are in its colours, not converted."""
     exif: bytes | None
-    """"Exif\\0\\0" and a TIFF structure: no thumbnail, no sizes, orientation 1."""
+    """"Exif\\0\\0" and a TIFF structure: no thumbnail, orientation 1, the picture's own size."""
     format: str
     """What the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP"."""
     metadata: Metadata = field(default_factory=Metadata)

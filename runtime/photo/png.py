@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -48,10 +48,12 @@ def sample_bits(file: BinaryIO) -> int:
             return depth
 
 
-def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+def encode(
+    samples: NDArray[Any], *, icc_profile: bytes | None = None, chunks: Iterable[tuple[bytes, bytes]] = ()
+) -> bytes:
     """A PNG file of ``samples``: (H, W, C), uint8 or uint16, C as 1 grey, 2 with alpha, 3 RGB, 4 RGBA.
 
-    Lossless; filter Up in every row. ``exif`` may begin with "Exif\\0\\0".
+    Lossless; filter Up in every row. chunks: (kind, data) of those that follow the profile.
     """
     height, width, channels = samples.shape
     depth = 8 * samples.dtype.itemsize
@@ -59,8 +61,7 @@ def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | No
     parts = [SIGNATURE, _chunk(b"IHDR", header)]
     if icc_profile:
         parts.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)))
-    if exif:
-        parts.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    parts.extend(_chunk(kind, data) for kind, data in chunks)
     parts.extend(_chunk(b"IDAT", data) for data in _deflated(samples) if data)
     parts.append(_chunk(b"IEND", b""))
     return b"".join(parts)

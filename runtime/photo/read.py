@@ -28,6 +28,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SIGNATURES = {"JPEG": (b"\xff\xd8\xff",), "PNG": (png.SIGNATURE,), "TIFF": _TIFF, "BMP": (b"BM",)}
 _OTHERS = {"a GIF": b"GIF8", "a Photoshop file": b"8BPS", "a PDF": b"%PDF", "a JPEG 2000": b"\0\0\0\x0cjP"}
 
+_ORIENTATION = 274
 SizeCheck = Callable[[int, int, int], object]
 
 
@@ -110,8 +111,8 @@ def _format(head: bytes, path: Path) -> str:
 
 
 def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
-    from . import tiff
-    from .exif import exif_bytes, orientation, upright
+    from . import carry, tiff
+    from .exif import upright
     from .samples import colour_key, load_16bit, to_8bit
 
     depth = 8
@@ -121,21 +122,21 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
         depth = tiff.sample_bits(file, path)
     elif kind == "WEBP":
         _check_size(_webp_size(file), path, max_pixels)
-    image = _open(file, kind)
+    found = carry.found(file, kind)
+    turn = carry.orientation(found)
+    image = _open(file, kind, turn)
     _check_size(image.size, path, max_pixels)
     if getattr(image, "is_animated", False):
         raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
     if check is not None:
-        # a PNG's orientation may come behind its pixels: asked for, Pillow would decode them
-        turned = kind != "PNG" and orientation(image) >= 5
-        width, height = image.size[::-1] if turned else image.size
+        width, height = _stored_size(image)[:: -1 if turn >= 5 else 1]
         try:
             check(width, height, 16 if depth == 16 else 8)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
     profile = image.info.get("icc_profile")
-    samples: NDArray[Any] = load_16bit(image, _open(file, kind), path) if depth == 16 else to_8bit(image, path)
+    samples: NDArray[Any] = load_16bit(image, _open(file, kind, turn), path) if depth == 16 else to_8bit(image, path)
     if image.mode == "CMYK":
         profile = None  # the samples are sRGB
     channels = samples.shape[2]
@@ -145,22 +146,26 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
     if alpha is None and kind == "PNG" and isinstance(key, (int, tuple)):
         alpha = colour_key(pixels, key, depth)
 
-    turn = orientation(image)
+    left = 1 if kind == "TIFF" else turn  # Pillow has turned that
+    pixels = upright(pixels, left)
+    exif, metadata = carry.upright(found, turn, pixels.shape[1], pixels.shape[0])
     return Photo(
-        pixels=upright(pixels, turn),
-        alpha=None if alpha is None else upright(alpha, turn),
+        pixels=pixels,
+        alpha=None if alpha is None else upright(alpha, left),
         grey=grey,
         icc_profile=profile if isinstance(profile, bytes) and profile else None,
-        exif=exif_bytes(image, path),
+        exif=exif,
         format=kind,
+        metadata=metadata,
     )
 
 
-def _open(file: BinaryIO, kind: str) -> ImageFile.ImageFile:
+def _open(file: BinaryIO, kind: str, turn: int) -> ImageFile.ImageFile:
     """Read the header with Pillow's plugin. The first picture of an MPO is its JPEG.
 
     From the open file, never by path: there Pillow (12.0 to 13.0) maps uncompressed TIFF pixels into memory by their
-    turned size, and a photo with orientation 5 to 8 comes out scrambled."""
+    turned size, and a photo with orientation 5 to 8 comes out scrambled. Pillow turns a TIFF itself when it loads it,
+    here as ``turn`` says."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     plugins: dict[str, type[ImageFile.ImageFile]] = {
@@ -171,7 +176,17 @@ def _open(file: BinaryIO, kind: str) -> ImageFile.ImageFile:
         "BMP": BmpImagePlugin.BmpImageFile,
     }
     file.seek(0)
-    return plugins[kind](file)
+    image = plugins[kind](file)
+    if kind == "TIFF":
+        image.getexif()[_ORIENTATION] = turn
+    return image
+
+
+def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Width and height as the file stores them: of a TIFF Pillow tells the size that it would give it."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = image.size
+    return (height, width) if tags.get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
 
 
 def _webp_size(file: BinaryIO) -> tuple[int, int]:

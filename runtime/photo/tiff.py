@@ -1,21 +1,22 @@
 """TIFF by hand: which kinds are refused, and a writer, since Pillow writes no 16-bit colour.
 
-The tags themselves are Pillow's work (``ImageFileDirectory_v2``); tifffile would be one more library on a device.
+tifffile would be one more library on a device.
 """
 
 from __future__ import annotations
 
-import io
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..errors import InputError
-from .exif import carried
+from . import ifd
+from .exif import STORAGE
+from .metadata import Found
 
 _SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -32,8 +33,11 @@ def sample_bits(file: BinaryIO, path: Path) -> int:
     file.seek(0)
     head = file.read(16)
     tags = ImageFileDirectory_v2(head if head[2] == 43 else head[:8])
-    file.seek(tags.next)
+    first = tags.next
+    file.seek(first)
     tags.load(file)
+    if tags.next == first:  # Pillow goes on from here at the end of the tags alone
+        raise ValueError("cut short in its tags")
     if _DNG in tags or tags.get(_SUBFILE, 0) & 1 or head[8:10] == b"CR":
         raise InputError(f"cannot read {path}: it is a camera raw file; develop it to TIFF or JPEG first")
     bits = set(tags.get(_BITS, (1,)))
@@ -51,39 +55,58 @@ def sample_bits(file: BinaryIO, path: Path) -> int:
     return depth
 
 
-def encode(samples: NDArray[Any], *, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+def found(file: BinaryIO) -> Found:
+    """What the TIFF ``file`` brings: its own tags, but for those of its pixels."""
+
+    def read(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(length)
+
+    all_of = Found()
+    try:
+        all_of.exif = ifd.parse(read, skip=STORAGE)
+    except (OSError, OverflowError, ValueError) as error:
+        all_of.left_out.append(f"its tags ({error})")
+    else:
+        all_of.left_out.extend(all_of.exif.lost)
+    return all_of
+
+
+def encode(samples: NDArray[Any], *, icc_profile: bytes | None, block: ifd.Block) -> bytes:
     """A TIFF file of ``samples``: (H, W, C), uint8 or uint16, C as 1 grey, 2 with alpha, 3 RGB, 4 RGBA.
 
-    Lossless: deflate with horizontal differences, little-endian. EXIF becomes the file's own tags.
+    Lossless: deflate with horizontal differences, in the byte order of ``block``, which has the file's other tags.
     """
     height, width, channels = samples.shape
     rows = max(1, 2**20 // samples[0].nbytes)
-    strips = [_strip(samples[top : top + rows]) for top in range(0, height, rows)]
+    strips = [_strip(samples[top : top + rows], block.order) for top in range(0, height, rows)]
     counts = [len(strip) for strip in strips]
 
-    tags = ImageFileDirectory_v2()
-    tags[_WIDTH], tags[_LENGTH], tags[_SAMPLES] = width, height, channels
-    tags[_BITS] = (8 * samples.dtype.itemsize,) * channels
-    tags[_COMPRESSION], tags[_PREDICTOR], tags[_PLANAR] = 8, 2, 1
-    tags[_PHOTOMETRIC] = 1 if channels < 3 else 2
+    def short(*values: int) -> ifd.Tag:
+        return block.of(ifd.SHORT, *values)
+
+    def long(*values: int) -> ifd.Tag:
+        return block.of(ifd.LONG, *values)
+
+    tags: ifd.Directory = {
+        _WIDTH: long(width), _LENGTH: long(height), _BITS: short(*[8 * samples.dtype.itemsize] * channels),
+        _COMPRESSION: short(8), _PHOTOMETRIC: short(1 if channels < 3 else 2), _OFFSETS: long(*counts),
+        _SAMPLES: short(channels), _ROWS: long(rows), _COUNTS: long(*counts), _PLANAR: short(1), _PREDICTOR: short(2),
+    }  # fmt: skip
     if channels in (2, 4):
-        tags[_EXTRA] = (2,)
-    # counted from the end of the tags: Pillow moves them when it writes the tags
-    tags[_OFFSETS] = tuple(sum(counts[:i]) for i in range(len(counts)))
-    tags[_ROWS], tags[_COUNTS] = rows, tuple(counts)
+        tags[_EXTRA] = short(2)
     if icc_profile:
-        tags.tagtype[_ICC] = 7
-        tags[_ICC] = icc_profile
-    source = Image.Exif()
-    source.load(exif or b"")
-    tags.update(carried(source))
-    file = io.BytesIO()
-    tags.save(file)
-    return b"".join([file.getvalue(), *strips])
+        tags[_ICC] = ifd.Tag(ifd.UNDEFINED, len(icc_profile), icc_profile)
+    whole = replace(block, tags={**block.tags, **tags})
+    begin = len(ifd.encode(whole))  # the strips' own offsets, in the tags, take the same room whatever they are
+    if begin + sum(counts) >= 2**32:
+        raise ValueError("a TIFF ends at 4 GiB")
+    whole.tags[_OFFSETS] = long(*(begin + sum(counts[:i]) for i in range(len(counts))))
+    return b"".join([ifd.encode(whole), *strips])
 
 
-def _strip(block: NDArray[Any]) -> bytes:
+def _strip(block: NDArray[Any], order: Literal["<", ">"]) -> bytes:
     difference = block.copy()
     difference[:, 1:] -= block[:, :-1]
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    return deflate.compress(difference.astype(block.dtype.newbyteorder("<"), copy=False).data) + deflate.flush()
+    return deflate.compress(difference.astype(block.dtype.newbyteorder(order), copy=False).data) + deflate.flush()

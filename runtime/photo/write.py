@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from ..errors import InputError
 from ..machine.files import write_file
 from . import png
 from .photo import Photo
+
+if TYPE_CHECKING:
+    from .kept import Lost
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "BMP": {},
 }
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
-_JPEG_EXIF_BYTES = 65533
 
 
 def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
@@ -99,13 +101,16 @@ def _file_of(photo: Photo, kind: str, where: Path | str) -> bytes:
     """The file in the format ``kind``; where: its name in a message. Raises InputError."""
     _check_fits(where, photo, kind)
     try:
-        return _encode(photo, kind)
+        data, lost = _encode(photo, kind)
     except ImportError as error:
         raise InputError(f"cannot write {where}: {error}; run: pip install pillow") from error
     except MemoryError:
         raise InputError(f"cannot write {where}: not enough memory; close other programs") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {where}: {error}; write PNG or TIFF") from error
+    if str(lost):
+        _log.warning("%s: left out: %s", where, lost)
+    return data
 
 
 def _check_fits(path: Path | str, photo: Photo, kind: str) -> None:
@@ -132,29 +137,38 @@ def _taken(path: Path, why: str = "it exists already") -> InputError:
     return InputError(f"cannot write {path}: {why}; choose another name or allow it (--overwrite)")
 
 
-def _encode(photo: Photo, kind: str) -> bytes:
-    """The file of ``photo`` in the format ``kind``, which must be able to hold it."""
+def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
+    """(the file of ``photo`` in the format ``kind``, which must be able to hold it, what it has no place for)."""
     from PIL import Image
 
-    from . import tiff
+    from . import jpeg, kept, tiff
 
     samples = _samples(photo, kind)
-    icc_profile, exif = photo.icc_profile, photo.exif
+    icc_profile = photo.icc_profile
     if icc_profile and icc_profile[16:20] == b"GRAY" and samples.shape[2] >= 3:
         icc_profile = None  # a grey profile says nothing about three channels
     if kind == "PNG":
-        return png.encode(samples, icc_profile=icc_profile, exif=exif)
+        chunks, lost = kept.for_png(photo)
+        return png.encode(samples, icc_profile=icc_profile, chunks=chunks), lost
     if kind == "TIFF":
-        return tiff.encode(samples, icc_profile=icc_profile, exif=exif)
-    if kind == "JPEG" and exif and len(exif) > _JPEG_EXIF_BYTES:
-        _log.warning("EXIF data of %d bytes does not fit into a JPEG and is left out", len(exif))
-        exif = None
+        block, lost = kept.for_tiff(photo)
+        return tiff.encode(samples, icc_profile=icc_profile, block=block), lost
     options = dict(_SETTINGS[kind])
-    if kind != "BMP":
-        options.update({key: data for key, data in (("icc_profile", icc_profile), ("exif", exif)) if data})
+    if icc_profile and kind != "BMP":
+        options["icc_profile"] = icc_profile
+    if kind == "WEBP":
+        exif, xmp, lost = kept.for_webp(photo)
+        options.update({key: data for key, data in (("exif", exif), ("xmp", xmp)) if data})
     file = io.BytesIO()
     Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(file, kind, **options)
-    return file.getvalue()
+    data = file.getvalue()
+    if kind == "JPEG":
+        parts, density, lost = kept.for_jpeg(photo)
+        data = jpeg.with_segments(data, parts, density)
+    elif kind == "BMP":
+        density, lost = kept.for_bmp(photo)
+        data = data[:38] + density + data[46:]
+    return data, lost
 
 
 def _samples(photo: Photo, kind: str) -> NDArray[Any]:

@@ -218,14 +218,20 @@ def test_exif_cannot_change_the_layout_of_a_tiff(tmp_path: Path) -> None:
     assert_same(read_photo(tmp_path / "a.tif"), photo)
 
 
-def test_exif_too_long_for_a_jpeg_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_too_long_for_a_jpeg_costs_that_tag_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(write_module._log, "warning", lambda text, *values: warnings.append(text % values))
     photo = photo_of(exif=exif_bytes(bytes(70_000)))
     write_photo(tmp_path / "a.jpg", photo)
-    assert read_photo(tmp_path / "a.jpg").exif is None
-    assert len(warnings) == 1
-    assert "bytes does not fit into a JPEG" in warnings[0]
+    with Image.open(tmp_path / "a.jpg") as image:
+        exif = image.getexif()
+        assert exif[271] == "Camera"
+        assert exif.get_ifd(34853)[2] == (50.0, 30.0, 12.5)
+        assert exif.get_ifd(34665)[33434] == pytest.approx(0.02)
+        assert 37500 not in exif.get_ifd(34665)
+    assert warnings == [
+        f"{tmp_path / 'a.jpg'}: left out: EXIF tag 0x927c (70000 bytes, where all of EXIF may have 65533)"
+    ]
     write_photo(tmp_path / "a.png", photo)
     assert len(read_photo(tmp_path / "a.png").exif or b"") > 70_000
 
