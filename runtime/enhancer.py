@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import chain
 from threading import local
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .backends.base import Backend
 from .errors import EngineError, InputError
-from .image import Pixels
 from .names import KINDS, Kind
 from .package.manifest import Manifest
 from .package.reading import Package
 from .planning.memory import parse_size
 from .planning.request import Plan, Request
 from .running.arguments import (
+    Back,
     as_batch,
+    check_frames,
     check_no_noise,
     check_plan,
     checked_frames,
@@ -35,6 +37,12 @@ from .running.runner import Runner
 from .running.stream import Stream
 from .sampling import Sampling
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from typing_extensions import Unpack
+
+    from .running.options import FrameOptions, Options, Sample
+
 _GREY_LEVELS = {"fp32": 1, "fp16": 4, "bf16": 16, "int8": 64}  # what the self-test allows
 
 
@@ -42,12 +50,12 @@ class Enhancer:
     """A model package opened with one backend. Make one with :meth:`open`, call it with photos, close it.
 
     Calls from several threads are safe and run one after the other (the buffers are shared). For work in parallel
-    open one enhancer a thread.
+    open one enhancer a thread. ``timings``, ``step_timings`` and ``why`` tell how this thread's last photo was run;
+    ``package``, ``manifest`` and ``backend`` what runs it (``backend.name``, and what ``auto`` found: ``backend.why``).
     """
 
     def __init__(self, package: Package, backend: Backend[Any], max_memory: int | str | None = None) -> None:
-        self.package = package
-        self.backend = backend
+        self._package, self._backend = package, backend
         self.runner = Runner(package, backend, max_memory)
         self._last = local()  # a thread sees its own calls
 
@@ -57,16 +65,17 @@ class Enhancer:
         package: str | os.PathLike[str],
         *,
         backend: str = "onnxruntime",
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
         max_memory: int | str | None = None,
     ) -> Enhancer:
         """Open the package directory ``package``; nothing is built or downloaded.
 
         backend: ``onnxruntime``, ``openvino``, ``ncnn``, ``tensorrt`` or ``tensorrt-rtx`` (the last three run engines
         built by ``python -m export.engine``), or ``auto``, the fastest that is here. providers: onnxruntime's
-        execution providers or OpenVINO's devices, most wanted first (default: the CPU). max_memory: bytes, or a string
-        such as "2GiB": peak memory of the whole process stays under it, with strips and tiles where a photo needs
-        them (default: what the machine has free now, less a margin, and no tiles, which change the picture).
+        execution provider or OpenVINO's device, or several, most wanted first (default: the CPU). max_memory: bytes,
+        or a string such as "2GiB": peak memory of the whole process stays under it, with strips and tiles where a
+        photo needs them (default: what the machine has free now, less a margin, and no tiles, which change the
+        picture).
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
         if max_memory is not None:
@@ -75,9 +84,23 @@ class Enhancer:
         low_memory = max_memory is not None
         return cls(opened, open_backend(backend, opened, providers, low_memory=low_memory), max_memory)
 
+    def __repr__(self) -> str:
+        return f"<Enhancer of {self.package.path} on {self.backend.name}{', closed' if self.runner.closed else ''}>"
+
+    @property
+    def package(self) -> Package:
+        """The package that was opened: its ``path`` and its files."""
+        return self._package
+
     @property
     def manifest(self) -> Manifest:
+        """What the package says of itself: ``precision``, ``samplings``, ``provenance`` and more."""
         return self.package.manifest
+
+    @property
+    def backend(self) -> Backend[Any]:
+        """What runs the graphs: its ``name``, and in ``why`` what ``auto`` found when it chose it."""
+        return self._backend
 
     @property
     def timings(self) -> dict[str, float]:
@@ -138,9 +161,17 @@ class Enhancer:
         depth = np.dtype(dtype).itemsize
         return self.runner.plan(Request(int(height), int(width), count, int(batch), depth, kind, reserve_bytes))
 
+    @overload
+    def __call__(self, photo: NDArray[Sample], **options: Unpack[Options]) -> NDArray[Sample]: ...
+    @overload
+    def __call__(self, photo: Sequence[NDArray[Sample]], **options: Unpack[Options]) -> list[NDArray[Sample]]: ...
+    @overload
+    def __call__(self, photo: Image, **options: Unpack[Options]) -> Image: ...
+    @overload
+    def __call__(self, photo: Sequence[Image], **options: Unpack[Options]) -> list[Image]: ...
     def __call__(
         self,
-        photo: Pixels | Sequence[Pixels],
+        photo: NDArray[Any] | Image | Sequence[NDArray[Any]] | Sequence[Image],
         *,
         sampling: str | None = None,
         steps: int | None = None,
@@ -151,7 +182,8 @@ class Enhancer:
     ) -> Any:
         """Brighten a photo, or a batch of photos of one size.
 
-        photo: (H, W, 3) uint8 or uint16, RGB, H and W at least 1; or (B, H, W, 3); or a list of (H, W, 3).
+        photo: (H, W, 3) uint8 or uint16, RGB, H and W at least 1; or (B, H, W, 3); or a list of (H, W, 3). Or a Pillow
+        image, or a list of them: their pixels are taken upright, and colours and alpha as ``photo.from_image`` says.
         sampling: one of the package's (``manifest.samplings``): ``published``, the default, 10 calls of the denoiser
         from noise, or ``fast``, few from zero, where the package has it.
         steps, sampler: other loops in place of a sampling, evenly spaced from noise. ``ddim``, the published sampler,
@@ -160,9 +192,9 @@ class Enhancer:
         field, so that it comes out as it would alone. noise: x_T itself, float32 of :meth:`noise_shape`, or (B, *that)
         for a batch.
         plan: one of :meth:`plan` for photos of this size (default: the one that it gives).
-        Returns the same shape and dtype (a list for a list). Raises InputError or EngineError.
+        Returns the same shape and dtype (a list for a list, images for images). Raises InputError or EngineError.
         """
-        photos = as_batch(photo)
+        photos, back = as_batch(photo)
         batch, height, width, _ = photos.shape
         chosen = choose_sampling(self.manifest, sampling, steps, sampler)
         x_t = self._noise(chosen, noise, seed, batch, height, width, alone=is_single(photo))
@@ -170,34 +202,40 @@ class Enhancer:
         if plan is not None:
             check_plan(plan, request, self.backend)
         self._last.outcome = outcome = self.runner.run(photos, x_t, request, chosen, plan=plan)
-        pixels = outcome.pixels
-        if is_single(photo):
-            return pixels[0]
-        return pixels if isinstance(photo, np.ndarray) else list(pixels)
+        return back(outcome.pixels)
 
+    @overload
+    def stream(
+        self, frames: Iterable[NDArray[Sample]], **options: Unpack[FrameOptions]
+    ) -> Generator[NDArray[Sample], None, None]: ...
+    @overload
+    def stream(self, frames: Iterable[Image], **options: Unpack[FrameOptions]) -> Generator[Image, None, None]: ...
     def stream(
         self,
-        frames: Iterable[Pixels],
+        frames: Iterable[NDArray[Any]] | Iterable[Image],
         *,
         sampling: str | None = None,
         steps: int | None = None,
         sampler: str | None = None,
         seed: int | None = None,
         noise: NDArray[np.float32] | None = None,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Brighten frames of one size: yields one result a frame, in order, equal to that of a single call.
 
-        frames: (H, W, 3) uint8 or uint16, RGB, each; taken one by one and in this thread, at most one further than
-        the result that is waited for, and free to change when the next is taken. The other arguments are those of a
-        call; all frames get the same noise. The host prepares a frame and makes the result of another while the engine
-        works on the one between: results come faster than from single calls, and one frame later. At most two frames
-        are in memory at once, with buffers of their own. Close the iterator (or let it go) to end the work early.
+        frames: (H, W, 3) uint8 or uint16, RGB, or a Pillow image, each; taken one by one and in this thread, at most
+        one further than the result that is waited for, and free to change when the next is taken. The other arguments
+        are those of a call; all frames get the same noise. The host prepares a frame and makes the result of another
+        while the engine works on the one between: results come faster than from single calls, and one frame later. At
+        most two frames are in memory at once, with buffers of their own. Close the iterator (or let it go) to end the
+        work early.
         Raises InputError or EngineError at the frame that is wrong, after the results before it.
         """
         chosen = choose_sampling(self.manifest, sampling, steps, sampler)
+        check_frames(frames)
 
-        def results() -> Iterator[Any]:
-            source = checked_frames(frames)
+        def results() -> Generator[Any, None, None]:
+            backs: deque[Back] = deque()
+            source = checked_frames(frames, backs)
             for first in source:
                 height, width, _ = first.shape
                 try:
@@ -209,7 +247,7 @@ class Enhancer:
                 with closing(stream.outcomes(chain((first,), source))) as outcomes:
                     for outcome in outcomes:
                         self._last.outcome = outcome
-                        yield outcome.pixels[0]
+                        yield backs.popleft()(outcome.pixels[0])
 
         return results()
 

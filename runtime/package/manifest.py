@@ -134,6 +134,14 @@ class Manifest:
     more_samplings: tuple[Sampling, ...] = ()
     """Those beside the published one."""
 
+    def __repr__(self) -> str:
+        return f"<Manifest: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """What it is a package of, in a few words."""
+        return f"{self.precision}, {self.levels} wavelet level(s), samplings {', '.join(self.samplings)}"
+
     @property
     def samplings(self) -> dict[str, Sampling]:
         """By name, the published one first."""

@@ -37,6 +37,9 @@ class Package:
     path: Path
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        return f"<Package {self.path}: {self.manifest.summary}>"
+
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Package:
         """Open the package in the directory ``path``. Raises PackageError; builds and downloads nothing."""

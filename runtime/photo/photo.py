@@ -39,6 +39,11 @@ class Photo:
             found = f"{self.alpha.shape} {self.alpha.dtype}"
             raise InputError(f"alpha is {found}, the pixels are {shape} {dtype}; give {shape[:2]} {dtype}")
 
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        kind = f"{self.pixels.dtype} {'grey' if self.grey else 'RGB'}{'' if self.alpha is None else ' with alpha'}"
+        return f"<Photo {width}x{height} {kind}, was {self.format}>"
+
     def with_pixels(self, pixels: NDArray[Any]) -> Photo:
         """The same photo with other ``pixels``, (H, W, 3) uint8 or uint16, whose depth its alpha follows."""
         alpha = self.alpha

@@ -143,7 +143,7 @@ def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
 
     from . import jpeg, kept, tiff
 
-    samples = _samples(photo, kind)
+    samples = samples_of(photo, kind)
     icc_profile = photo.icc_profile
     if icc_profile and icc_profile[16:20] == b"GRAY" and samples.shape[2] >= 3:
         icc_profile = None  # a grey profile says nothing about three channels
@@ -171,7 +171,7 @@ def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
     return data, lost
 
 
-def _samples(photo: Photo, kind: str) -> NDArray[Any]:
+def samples_of(photo: Photo, kind: str) -> NDArray[Any]:
     """(H, W, C): one grey channel for a grey photo where the format has that, alpha as the last."""
     channels = [photo.pixels]
     if photo.grey:

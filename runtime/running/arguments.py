@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,31 +15,40 @@ from ..errors import InputError
 from ..image import Pixels, array_text
 from ..names import FAST, PUBLISHED
 from ..package.manifest import Manifest
+from ..photo.pillow import from_image, is_image
 from ..planning.request import Plan, Request
 from ..sampler import evenly_spaced
 from ..sampling import Sampling
 
+Back = Callable[[Pixels], Any]
+"""From the pixels of a result to what the caller gets: an image for an image."""
+
 
 def is_single(photo: Any) -> bool:
-    return isinstance(photo, np.ndarray) and photo.ndim == 3
+    return is_image(photo) or (isinstance(photo, np.ndarray) and photo.ndim == 3)
 
 
-def as_batch(photo: Any) -> Pixels:
-    """(B, H, W, 3) from what the caller gave, or InputError."""
+def as_batch(photo: Any) -> tuple[Pixels, Back]:
+    """(B, H, W, 3) from what the caller gave, and what makes of a result of that shape what the caller gets. Raises
+    InputError."""
     if isinstance(photo, (list, tuple)):
         if not photo:
             raise InputError("the batch holds no photo; give at least one.")
-        for one in photo:
+        photos, backs = zip(*map(_pixels, photo), strict=True)
+        for one in photos:
             check_photo(one, (3,))
-        sizes = {(one.shape, one.dtype) for one in photo}
+        sizes = {(one.shape, one.dtype) for one in photos}
         if len(sizes) > 1:
-            shapes = ", ".join(sorted({f"{one.shape} {one.dtype}" for one in photo})[:4])
+            shapes = ", ".join(sorted({f"{one.shape} {one.dtype}" for one in photos})[:4])
             raise InputError(f"the photos of a batch differ ({shapes}); enhance photos of other sizes one by one.")
-        stacked: Pixels = np.stack(photo)
-        return stacked
-    check_photo(photo, (3, 4))
-    batch: Pixels = photo[None] if photo.ndim == 3 else photo
-    return batch
+        return np.stack(photos), lambda bright: [back(one) for back, one in zip(backs, bright, strict=True)]
+    pixels, back = _pixels(photo)
+    check_photo(pixels, (3, 4))
+    return (pixels[None], lambda bright: back(bright[0])) if pixels.ndim == 3 else (pixels, back)
+
+
+def _pixels(photo: Any) -> tuple[Any, Back]:
+    return from_image(photo) if is_image(photo) else (photo, lambda bright: bright)
 
 
 def check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
@@ -46,7 +56,7 @@ def check_photo(photo: Any, ranks: tuple[int, ...]) -> None:
     if not good or photo.shape[-1] != 3 or 0 in photo.shape:
         raise InputError(
             f"the photo is {array_text(photo)}; wanted: a numpy array (height, width, 3), RGB, uint8 or uint16, "
-            "or a batch (batch, height, width, 3)."
+            "a batch (batch, height, width, 3), or a Pillow image."
         )
 
 
@@ -116,18 +126,32 @@ def check_plan(plan: Plan, request: Request, backend: Backend[Any]) -> None:
         raise InputError(f"the plan {plan} is not for the backend {backend.name}; ask this enhancer for one.")
 
 
-def checked_frames(frames: Iterable[Any]) -> Iterator[Pixels]:
-    """The frames of a stream. Raises InputError for one that is no photo, or of another size than the first."""
+def checked_frames(frames: Iterable[Any], backs: deque[Back]) -> Iterator[Pixels]:
+    """The frames of a stream; what makes of each one's result what the caller gets goes to the end of ``backs``. Raises
+    InputError for one that is no photo, or of another size or depth than the first."""
     size: tuple[int, ...] = ()
-    for index, frame in enumerate(frames):
+    dtype = np.dtype(np.uint8)
+    for index, given in enumerate(frames):
         try:
+            frame, back = _pixels(given)
             check_photo(frame, (3,))
         except InputError as error:
             raise InputError(f"frame {index}: {error}") from error
-        size = size or frame.shape
+        if not size:
+            size, dtype = frame.shape, frame.dtype
         if frame.shape != size:
             raise InputError(
                 f"frame {index}: it is {frame.shape[1]}x{frame.shape[0]} and the first was {size[1]}x{size[0]}; open a "
                 "stream for each size."
             )
+        if frame.dtype != dtype:
+            raise InputError(f"frame {index}: it is {frame.dtype} and the first was {dtype}; open a stream for each.")
+        backs.append(back)
         yield frame
+
+
+def check_frames(frames: Any) -> None:
+    """Raise InputError where ``frames`` is one photo, or nothing that frames can be taken from."""
+    if is_single(frames) or not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
+        what = "one photo" if is_single(frames) else array_text(frames)
+        raise InputError(f"the frames of a stream are {what}; give a list, a generator or a batch of photos.")

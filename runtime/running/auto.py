@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_backend(
-    name: str, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False
+    name: str, package: Package, providers: str | Sequence[str] | None = None, *, low_memory: bool = False
 ) -> Backend[Any]:
     """The backend ``name``; for ``auto`` the backend that ran one step on a small photo fastest, of those that open
     ``package`` here.

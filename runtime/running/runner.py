@@ -54,7 +54,7 @@ class Runner:
             self.budget = None if free is None else self._opened_bytes + int(_FREE * free)
         self._strips: StripRunner | None = None
         self._tables: OrderedDict[Sampling, Steps] = OrderedDict()
-        self._closed = False
+        self.closed = False
 
     def plan(self, request: Request, *, after: Plan | None = None, held_bytes: int = 0) -> Plan:
         """How the photos of ``request`` are run now; ``Planner.decide`` says what ``after`` and the errors are.
@@ -171,13 +171,13 @@ class Runner:
         self._strips = None
 
     def check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise EngineError("this enhancer was closed; open the package again.")
 
     def close(self) -> None:
         with self.lock, self.collecting:
-            if not self._closed:
-                self._closed = True
+            if not self.closed:
+                self.closed = True
                 self.drop_buffers()
                 self._tables.clear()
                 self.backend.close()
