@@ -6,9 +6,9 @@ from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from runtime.engines.libraries import loading
 from runtime.image import to_pixels, to_tensor
 from runtime.names import LOOP
 from runtime.package.reading import Package
@@ -16,6 +16,9 @@ from runtime.running.laps import Laps
 
 from .job import Job, Photo, noise
 from .naive_trace import UNROLLED
+
+with loading("onnxruntime"):
+    import onnxruntime as ort
 
 Array = NDArray[np.float32]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from runtime.engines.libraries import loading
+
 _SIDE, _GPU_SIDE = 2048, 8192
 _REPEATS, _AT_LEAST_S = 6, 0.2  # a GPU that was idle takes a while to raise its clocks
 
@@ -85,7 +87,8 @@ def _torch_gflops(device: str, kind: Any, side: int) -> float:
 def _onnxruntime_has(provider: str) -> bool:
     if importlib.util.find_spec("onnxruntime") is None:
         return False
-    import onnxruntime as ort
+    with loading("onnxruntime"):
+        import onnxruntime as ort
 
     return provider in ort.get_available_providers()
 
@@ -93,8 +96,10 @@ def _onnxruntime_has(provider: str) -> bool:
 def onnxruntime_gflops(provider: str, kind: str, side: int) -> float:
     """A MatMul graph on ``provider``, its operands and result staying on the device. kind: of numpy's, or "tf32"."""
     import onnx
-    import onnxruntime as ort
     from onnx import helper
+
+    with loading("onnxruntime"):
+        import onnxruntime as ort
 
     dtype = np.dtype("float32" if kind == "tf32" else kind)
     number = helper.np_dtype_to_tensor_dtype(dtype)

@@ -27,7 +27,8 @@ _ROUNDS = "5"
 _COMPILED = (600, 400)
 # A provider that is listed may not load: only a session tells.
 _ONNXRUNTIME = (
-    "import onnxruntime; from runtime.doctor.probes import CONV_GRAPH; cuda = 'CUDAExecutionProvider'; "
+    "from runtime.doctor.probes import CONV_GRAPH; from runtime.engines.libraries import load; "
+    "cuda, onnxruntime = 'CUDAExecutionProvider', load('onnxruntime', '--suite'); "
     "print(onnxruntime.InferenceSession(CONV_GRAPH, providers=[cuda]).get_providers()[0] == cuda)"
 )
 _TARGETS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # target, which is a backend too -> module

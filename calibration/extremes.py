@@ -9,15 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from runtime.backends.base import PLAIN, Call, Form
 from runtime.backends.host import HostBackend
+from runtime.engines.libraries import loading
 from runtime.errors import EngineError, one_line
 from runtime.machine.cores import usable_cores
 from runtime.package.reading import Package
 from runtime.planning.traits import Traits
+
+with loading("onnxruntime"):
+    import onnxruntime as ort
 
 Array = NDArray[Any]
 Watch = Callable[[str, int, Mapping[str, Array], Mapping[str, Array]], None]

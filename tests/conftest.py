@@ -29,6 +29,9 @@ pytest.register_assert_rewrite("checkpoint_samples", "package_checks", "photo_sa
 
 # Test processes side by side: more threads than cores only wait for each other, spinning. Each has its own core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What test files import themselves reports to nobody either; the commands see to that on their own (test_home.py).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 if (_worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     _cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {_cores[int(_worker.removeprefix("gw")) % len(_cores)]})

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..engines.cache import PARAM, SHIFTS, WEIGHTS, Engine
 from ..engines.fit import Machine, needed
-from ..engines.libraries import unavailable
+from ..engines.libraries import loading
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
-from ..machine.cores import default_environment, is_x86, usable_cores
+from ..machine.cores import is_x86, usable_cores
 from ..names import Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
@@ -26,16 +26,8 @@ from ..planning.traits import Traits
 from .base import PLAIN, Call, Form
 from .host import Array, HostBackend
 
-# The OpenMP library inside ncnn's wheel reads this once, as it is loaded. Its threads spin while they wait: with its
-# own default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
-# on an idle machine.
-_SPIN = ("GOMP_SPINCOUNT", "2000")
-
-try:
-    with default_environment(*_SPIN):
-        import ncnn
-except ImportError as error:
-    raise unavailable("ncnn", "the backend ncnn", error) from error
+with loading("ncnn", "the backend ncnn"):
+    import ncnn
 
 _WAVELETS = ("dwt", "idwt")
 _CPU = -1  # for a device's number

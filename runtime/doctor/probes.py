@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.libraries import installed
+from ..engines.libraries import installed, loading
 from ..errors import one_line
 from ..machine.gpu import current_gpu
 from .child import MARK, NVIDIA
@@ -46,13 +46,15 @@ def probe(kind: str, *arguments: str) -> None:
 
 
 def _onnxruntime() -> dict[str, Any]:
-    import onnxruntime as ort
+    with loading("onnxruntime"):
+        import onnxruntime as ort
 
     return {"version": ort.__version__, "providers": ort.get_available_providers()}
 
 
 def _provider(provider: str) -> dict[str, Any]:
-    import onnxruntime as ort
+    with loading("onnxruntime"):
+        import onnxruntime as ort
 
     if provider in NVIDIA and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # as the backend does: pip's CUDA is not where the loader looks
@@ -69,7 +71,8 @@ def _provider(provider: str) -> dict[str, Any]:
 
 
 def _openvino() -> dict[str, Any]:
-    import openvino as ov
+    with loading("openvino"):
+        import openvino as ov
 
     core = ov.Core()
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -80,7 +83,8 @@ def _openvino() -> dict[str, Any]:
 
 def _openvino_environment(precision: Any) -> dict[str, Any]:
     """What an engine of a package in ``precision`` has to be compiled for to be used here."""
-    import openvino as ov
+    with loading("openvino"):
+        import openvino as ov
 
     from ..backends.openvino.backend import engine_environment
 
@@ -145,7 +149,9 @@ def _ncnn(device: str = "") -> dict[str, Any]:
     """device: the number of a Vulkan device; empty for the CPU."""
     from ..backends.ncnn import keep_precision
 
-    ncnn = importlib.import_module("ncnn")
+    with loading("ncnn"):
+        import ncnn
+
     net = ncnn.Net()
     keep_precision(net.opt, "fp32")
     net.opt.use_vulkan_compute = bool(device)

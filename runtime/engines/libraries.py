@@ -5,12 +5,29 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
+from typing import Any
 
 from ..errors import BackendUnavailableError, one_line
 from ..machine import gpu
+from ..machine.cores import default_environment
 
 _LIBRARIES = {"cuda": "onnxruntime"}
+_TOLD = {
+    # Read as it is loaded: without it, it keeps a device id in ~/.cache and calls mobile.events.data.microsoft.com.
+    "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"),
+    # Read as it is loaded by the OpenMP library inside its wheel, whose threads spin while they wait: with its own
+    # default a photo took up to 7 times as long beside one busy process on two cores, with this 2 times, and 5 % more
+    # on an idle machine.
+    "ncnn": ("GOMP_SPINCOUNT", "2000"),
+}
+"""Library -> a variable of the environment, unless the user has set it."""
+_REPORTER = {"openvino": "openvino_telemetry"}
+"""Library -> the module with which it reports its use, and without which it runs as well. OpenVINO has no other switch
+than a file in the user's ~/intel, which is not ours."""
 _OF_CUDA_12 = {
     "tensorrt": "tensorrt-cu12",
     "tensorrt-rtx": "tensorrt-rtx-cu12",
@@ -61,12 +78,42 @@ def advice(library: str, *, again: bool = False) -> str:
     return f"{line}."
 
 
+@contextmanager
+def loading(library: str, user: str | None = None) -> Iterator[None]:
+    """Import ``library`` inside, and nowhere else: it then calls nobody and writes nothing into the user's home.
+
+    user: who needs it, such as "the backend ncnn". With it, raises BackendUnavailableError where the import fails.
+    """
+    with ExitStack() as stack:
+        if library in _TOLD:
+            stack.enter_context(default_environment(*_TOLD[library]))
+        if library in _REPORTER:
+            stack.enter_context(_absent(_REPORTER[library]))
+        try:
+            yield
+        except (ImportError, OSError) as error:
+            if user is None:
+                raise
+            raise unavailable(library, user, error) from error
+
+
+@contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Inside, importing ``module`` fails as if it were not installed."""
+    modules: dict[str, Any] = sys.modules
+    before = {name: modules[name] for name in (module,) if name in modules}
+    modules[module] = None
+    try:
+        yield
+    finally:
+        del modules[module]
+        modules.update(before)
+
+
 def load(library: str, user: str) -> ModuleType:
     """The module. user: who needs it, such as "the backend ncnn". Raises BackendUnavailableError."""
-    try:
+    with loading(library, user):
         module = importlib.import_module(module_name(library))
-    except (ImportError, OSError) as error:
-        raise unavailable(library, user, error) from error
     if library in ("tensorrt", "tensorrt-rtx") and not hasattr(module, "Runtime"):  # a folder of type stubs alone
         raise unavailable(library, user)
     return module

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.libraries import install_line, unavailable
+from ...engines.libraries import install_line, loading
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
 from ...machine.gpu import free_gpu_bytes
@@ -25,7 +25,7 @@ from .. import bfloat16
 from ..base import PLAIN, Call, Form, Job, Part, PhotoIO
 from ..host import Array, InOrder, run_failure
 
-try:
+with loading("onnxruntime", "the backend onnxruntime"):
     import onnxruntime as ort
 
     from .capture import CAPTURES, FOR_STAGE, Dimensions, FixedSessions
@@ -33,8 +33,6 @@ try:
     from .owner import OwnedJob, Owner
     from .photo_io import OrtPhotoIO
     from .preload import preload
-except ImportError as error:
-    raise unavailable("onnxruntime", "the backend onnxruntime", error) from error
 
 _log = logging.getLogger(__name__)
 _CPU = "CPUExecutionProvider"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...engines.cache import BLOB, Engine
 from ...engines.fit import Machine, environment, photo_sizes, usable
-from ...engines.libraries import unavailable
+from ...engines.libraries import loading
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
 from ...names import LOOP, Precision
@@ -26,12 +26,10 @@ from .. import bfloat16
 from ..base import PLAIN, Call, Form
 from ..host import Array, HostBackend, run_failure
 
-try:
+with loading("openvino", "the backend openvino"):
     import openvino as ov
 
     from .graph import read_model
-except ImportError as error:
-    raise unavailable("openvino", "the backend openvino", error) from error
 
 CPU, TARGET = "CPU", "openvino"
 
