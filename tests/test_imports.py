@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime import BackendUnavailableError, Enhancer
+from runtime.machine.gpu import current_gpu
+
 ROOT = Path(__file__).parent.parent
 BLOCK = """
 import sys
@@ -56,6 +59,41 @@ def test_a_missing_engine_library_is_named_with_its_cure(tiny_package, library):
         f"except BackendUnavailableError as error:\n    print(error)\n",
     )
     assert f"pip install {library}" in out
+    here = {"onnxruntime", "openvino", "ncnn"} - {library}
+    assert {name for name in ("onnxruntime", "openvino", "ncnn", "auto") if f"`--backend {name}`" in out} == here
+    assert "--backend tensorrt" not in out or current_gpu()
+
+
+def test_the_command_names_the_backend_that_is_here_and_runs_no_other_unasked(tiny_package, tmp_path):
+    out = tmp_path / "bright.png"
+    words = f"{str(tiny_package)!r}, 'assets/sample.png', '-o', {str(out)!r}, '--steps', '1'"
+    code = (
+        f"from runtime.cli.photos import main\nfrom runtime import BackendUnavailableError\n"
+        f"try:\n    main([{words}])\n"
+        f"except BackendUnavailableError as error:\n    print(error)\n"
+    )
+    said = run_blocked({"onnxruntime", "ncnn", "torch", "tensorrt", "tensorrt_rtx"}, code)
+    assert said.endswith('Or use what is installed here: `--backend openvino`; in Python backend="openvino".\n')
+    assert not out.exists()
+    run_blocked({"onnxruntime"}, code.replace("'--steps'", "'--backend', 'openvino', '--steps'"))
+    assert out.exists()
+
+
+def test_where_no_library_is_here_none_is_named(tiny_package):
+    blocked = {"onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt_rtx"}
+    out = run_blocked(
+        blocked,
+        f"from runtime.cli.photos import main\n"
+        f"try:\n    main([{str(tiny_package)!r}, '--self-test'])\n"
+        f"except ImportError as error:\n    print(error)\n",
+    )
+    assert out.endswith("`pip install onnxruntime`.\n")
+
+
+def test_a_provider_that_is_absent_is_no_reason_for_another_backend(tiny_package):
+    with pytest.raises(BackendUnavailableError) as raised:
+        Enhancer.open(tiny_package, providers="CUDA")
+    assert "--backend" not in str(raised.value)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)

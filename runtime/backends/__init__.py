@@ -6,10 +6,13 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from ..engines.libraries import instead_of
 from ..errors import InputError
 from ..names import BACKENDS
 from ..package.reading import Package
 from .base import Backend
+
+__all__ = ["OPENERS", "instead_of", "open_backend"]
 
 OPENERS = {
     "onnxruntime": ("onnxruntime.session", "OnnxRuntimeBackend"),

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from ..machine import gpu
 from ..machine.cores import default_environment
 
 _LIBRARIES = {"cuda": "onnxruntime"}
+_NO_ENGINES = ("onnxruntime", "openvino")  # backends that run a package as it comes
 _TOLD = {
     # Read as it is loaded: without it, it keeps a device id in ~/.cache and calls mobile.events.data.microsoft.com.
     "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"),
@@ -76,6 +77,18 @@ def advice(library: str, *, again: bool = False) -> str:
     if library in ("tensorrt", "tensorrt-rtx") and platform.system() not in ("Linux", "Windows"):
         return f"There is no {library} for {platform.system()}; use Linux or Windows."
     return f"{line}."
+
+
+def instead_of(backend: str, backends: Iterable[str]) -> str:
+    """Where this backend's library does not load: a sentence with the options that ask for those of ``backends`` that
+    are installed. Empty where there are none, or where the library is loaded and something else is missing."""
+    if module_name(backend) in sys.modules:
+        return ""
+    others = [name for name in backends if name not in (backend, "auto") and installed(name)]
+    here = [name for name in others if not name.startswith("tensorrt") or gpu.current_gpu() is not None]
+    built = " (its engines are built first, by `python -m export.engine`)"
+    options = ", ".join(f"`--backend {name}`" + ("" if name in _NO_ENGINES else built) for name in here)
+    return f'Or use what is installed here: {options}; in Python backend="{here[0]}".' if here else ""
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from ..backends import instead_of
 from ..backends import open_backend as open_named
 from ..backends.base import Backend
 from ..errors import BackendUnavailableError, DiffLLError, InputError
 from ..image import padded_size
-from ..names import CANDIDATES
+from ..names import BACKENDS, CANDIDATES
 from ..package.reading import Package
 from .speed import one_step
 
@@ -25,10 +26,15 @@ def open_backend(
     ``package`` here.
 
     What was tried, and how it went, is logged once (INFO) and kept in the backend's ``why``.
-    Raises BackendUnavailableError when none opens it.
+    Raises BackendUnavailableError when none opens it; for a backend whose library is not here it names those that are.
     """
     if name != "auto":
-        return open_named(name, package, providers, low_memory=low_memory)
+        try:
+            return open_named(name, package, providers, low_memory=low_memory)
+        except BackendUnavailableError as error:
+            if instead := instead_of(name, BACKENDS):
+                raise BackendUnavailableError(f"{error} {instead}") from error
+            raise
     if providers is not None:
         raise InputError("providers= names a backend's own devices; ask for that backend instead of auto.")
     side = padded_size(_SIDE, package.manifest.pad_multiple)
