@@ -114,7 +114,7 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
     """Read, brighten and write one photo. Raises DiffLLError; nothing half-written is left."""
     import numpy as np
 
-    from ..photo import check_destination, read_photo, write_photo
+    from ..photo import check_destination, check_photo, read_photo, write_photo, written_to
     from ..planning.request import FILE_BYTES
 
     check_destination(target, source=source, overwrite=args.overwrite)
@@ -126,7 +126,10 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
             width, height, sampling=args.sampling, steps=args.steps, dtype=dtype, kind=args.plan, reserve_bytes=reserve
         )
 
-    photo = read_photo(source, check=plan)
+    photo = read_photo(source, check=plan, into=target)
+    kind = written_to(target, photo.format)
+    if args.before_after:
+        check_photo(target, kind, photo, copies=2)
     height, width = photo.pixels.shape[:2]
     chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
     loop = {"sampling": args.sampling, "steps": args.steps, "sampler": args.sampler, "seed": args.seed}
@@ -138,4 +141,4 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.
         alpha = None if bright.alpha is None else np.hstack((bright.alpha, bright.alpha))
         bright = replace(bright, pixels=np.hstack((photo.pixels, bright.pixels)), alpha=alpha)
     del photo, pixels  # their memory is for what the file takes
-    write_photo(target, bright, overwrite=args.overwrite)
+    write_photo(target, bright, overwrite=args.overwrite, kind=kind)

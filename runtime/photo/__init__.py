@@ -3,8 +3,18 @@
 Importing this package loads neither Pillow nor any codec; the first photo that is read or written does.
 """
 
+from .formats import SUFFIXES, check_photo, written_to
 from .photo import Photo
 from .read import read_photo
-from .write import SUFFIXES, check_destination, encode_photo, write_photo
+from .write import check_destination, encode_photo, write_photo
 
-__all__ = ["SUFFIXES", "Photo", "check_destination", "encode_photo", "read_photo", "write_photo"]
+__all__ = [
+    "SUFFIXES",
+    "Photo",
+    "check_destination",
+    "check_photo",
+    "encode_photo",
+    "read_photo",
+    "write_photo",
+    "written_to",
+]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .colour import Colour
 from .metadata import Metadata
 
 
@@ -30,6 +31,8 @@ class Photo:
     """What the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP"."""
     metadata: Metadata = field(default_factory=Metadata)
     """What else it brought: XMP, IPTC, resolution, comments, text."""
+    colour: Colour = field(default_factory=Colour)
+    """What a PNG said of its colours besides a profile."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, one_line
-from . import png
+from . import bounds, png_layout, signatures
+from .formats import FORMATS, check_holds, check_photo, written_to
 from .photo import Photo
 
 if TYPE_CHECKING:
     from PIL import ImageFile
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0")
-_SIGNATURES = {"JPEG": (b"\xff\xd8\xff",), "PNG": (png.SIGNATURE,), "TIFF": _TIFF, "BMP": (b"BM",)}
-_OTHERS = {"a GIF": b"GIF8", "a Photoshop file": b"8BPS", "a PDF": b"%PDF", "a JPEG 2000": b"\0\0\0\x0cjP"}
 
 _ORIENTATION = 274
 SizeCheck = Callable[[int, int, int], object]
@@ -37,10 +34,12 @@ def read_photo(
     *,
     max_pixels: int = 100_000_000,
     check: SizeCheck | None = None,
+    into: str | os.PathLike[str] | None = None,
 ) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP or BMP file, told by its content and not by its name.
 
     source: its path, its bytes, or an open binary file, which is read from where it stands to its end.
+    into: the file that it is to be written to, or a format such as "JPEG": what that cannot hold is refused.
 
     Returns an upright ``Photo``; its pixels are uint16 where the file holds 16-bit samples, else uint8. Before it is
     decoded, ``max_pixels`` (at most 178 megapixels, where Pillow refuses) is checked, and ``check`` is called with
@@ -49,14 +48,15 @@ def read_photo(
 
     Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
     or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
+    Raises it too where ``into`` holds neither its 16 bits, its transparency nor its size.
     """
     path, kind = Path(source if isinstance(source, (str, os.PathLike)) else "the photo"), ""
     try:
         with _opened(source) as file, warnings.catch_warnings():
             # Pillow warns of odd metadata and, in TIFF, of sizes below our own limit
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            kind = _format(file.read(32), path)
-            return _photo(file, path, kind, max_pixels, check)
+            kind = _format(file.read(signatures.HEAD_BYTES), path)
+            return _photo(file, path, kind, max_pixels, check, into)
     except InputError:
         raise
     except FileNotFoundError:
@@ -99,35 +99,47 @@ def _opened(source: object) -> BinaryIO:
 def _format(head: bytes, path: Path) -> str:
     if not head:
         raise InputError(f"cannot read {path}: it is empty (0 bytes); copy it again")
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    for kind, signatures in _SIGNATURES.items():
-        if head.startswith(signatures):
-            return kind
-    what = next((name for name, signature in _OTHERS.items() if head.startswith(signature)), "not a known photo")
-    if head[4:8] == b"ftyp":
-        what = "a HEIC, an AVIF or a video"
-    raise InputError(f"cannot read {path}: it is {what}; convert it to JPEG, PNG, TIFF, WebP or BMP")
+    kind = signatures.kind_of(head)
+    if kind is None:
+        what = signatures.other(head) or f"not a known photo; {signatures.CONVERT}"
+        raise InputError(f"cannot read {path}: it is {what}")
+    return kind
 
 
-def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCheck | None) -> Photo:
-    from . import carry, tiff
+def _photo(
+    file: BinaryIO,
+    path: Path,
+    kind: str,
+    max_pixels: int,
+    check: SizeCheck | None,
+    into: str | os.PathLike[str] | None,
+) -> Photo:
+    from . import carry, colour, tiff
     from .exif import upright
-    from .samples import colour_key, load_16bit, to_8bit
+    from .samples import colour_key, load_16bit, says_nothing, to_8bit
 
-    depth = 8
-    if kind == "PNG":
-        depth = png.sample_bits(file)
+    try:
+        if kind in bounds.CHECKS:
+            bounds.CHECKS[kind](file)
+        layout = png_layout.layout(file) if kind == "PNG" else None
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    depth, pixels_of = 8, file
+    if layout is not None:
+        depth, pixels_of = layout.depth, png_layout.alone(file, layout)
     elif kind == "TIFF":
         depth = tiff.sample_bits(file, path)
     elif kind == "WEBP":
         _check_size(_webp_size(file), path, max_pixels)
     found = carry.found(file, kind)
     turn = carry.orientation(found)
-    image = _open(file, kind, turn)
+    image = _open(pixels_of, kind, turn)
     _check_size(image.size, path, max_pixels)
-    if getattr(image, "is_animated", False):
+    if getattr(image, "is_animated", False) or (layout is not None and layout.frames > 1):
         raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
+    if into is not None:  # refused before it is decoded, where its header tells
+        where, target = _target(into, kind)
+        check_holds(where, target, *image.size, deep=depth == 16, alpha=False)
     if check is not None:
         width, height = _stored_size(image)[:: -1 if turn >= 5 else 1]
         try:
@@ -135,8 +147,9 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
-    profile = image.info.get("icc_profile")
-    samples: NDArray[Any] = load_16bit(image, _open(file, kind, turn), path) if depth == 16 else to_8bit(image, path)
+    profile, own = colour.brought(file, kind, image.info.get("icc_profile"), layout, found.left_out)
+    samples: NDArray[Any]
+    samples = load_16bit(image, _open(pixels_of, kind, turn), path) if depth == 16 else to_8bit(image, path)
     if image.mode == "CMYK":
         profile = None  # the samples are sRGB
     channels = samples.shape[2]
@@ -145,19 +158,32 @@ def _photo(file: BinaryIO, path: Path, kind: str, max_pixels: int, check: SizeCh
     key = image.info.get("transparency")
     if alpha is None and kind == "PNG" and isinstance(key, (int, tuple)):
         alpha = colour_key(pixels, key, depth)
+    if alpha is not None and says_nothing(alpha, kind):
+        alpha = None
 
     left = 1 if kind == "TIFF" else turn  # Pillow has turned that
     pixels = upright(pixels, left)
     exif, metadata = carry.upright(found, turn, pixels.shape[1], pixels.shape[0])
-    return Photo(
+    photo = Photo(
         pixels=pixels,
         alpha=None if alpha is None else upright(alpha, left),
         grey=grey,
-        icc_profile=profile if isinstance(profile, bytes) and profile else None,
+        icc_profile=profile,
         exif=exif,
         format=kind,
         metadata=metadata,
+        colour=own,
     )
+    if into is not None:
+        check_photo(where, target, photo)
+    return photo
+
+
+def _target(into: str | os.PathLike[str], kind: str) -> tuple[str, str]:
+    """What a photo of the format ``kind`` is to be written to, in a message, and in which format."""
+    if isinstance(into, str) and into in FORMATS:
+        return f"a {into}", into
+    return str(into), written_to(into, kind)
 
 
 def _open(file: BinaryIO, kind: str, turn: int) -> ImageFile.ImageFile:

@@ -76,6 +76,14 @@ def colour_key(pixels: NDArray[Any], key: int | tuple[int, ...], depth: int) -> 
     return np.where((pixels == values).all(axis=2), 0, opaque).astype(pixels.dtype)
 
 
+def says_nothing(alpha: NDArray[Any], kind: str) -> bool:
+    """Whether ``alpha`` (H, W) of a file of the format ``kind`` is opaque everywhere. A BMP's is also where it is 0
+    everywhere: programs that write 32 bits a pixel often leave the fourth byte empty, and none shows such a picture as
+    invisible."""
+    opaque = np.iinfo(alpha.dtype).max
+    return bool(alpha.min() == opaque or (kind == "BMP" and alpha.max() == 0))
+
+
 def _cmyk_to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if profile:

@@ -17,10 +17,12 @@ from ..errors import InputError
 from . import ifd
 from .exif import STORAGE
 from .metadata import Found
+from .signatures import raw, raw_of_make
 
 _SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
-_EXTRA, _FORMAT, _ICC, _DNG = 338, 339, 34675, 50706
+_EXTRA, _FORMAT, _ICC, _DNG, _MAKE = 338, 339, 34675, 50706, 271
+_MOSAICS = (32803, 34892)  # photometrics of a sensor's samples
 _FORMATS = {1: "", 2: " signed", 3: " float"}
 
 
@@ -38,8 +40,9 @@ def sample_bits(file: BinaryIO, path: Path) -> int:
     tags.load(file)
     if tags.next == first:  # Pillow goes on from here at the end of the tags alone
         raise ValueError("cut short in its tags")
-    if _DNG in tags or tags.get(_SUBFILE, 0) & 1 or head[8:10] == b"CR":
-        raise InputError(f"cannot read {path}: it is a camera raw file; develop it to TIFF or JPEG first")
+    if _DNG in tags or tags.get(_SUBFILE, 0) & 1 or tags.get(_PHOTOMETRIC) in _MOSAICS:
+        what = raw("Adobe DNG" if _DNG in tags else raw_of_make(str(tags.get(_MAKE))))
+        raise InputError(f"cannot read {path}: it is {what}")
     bits = set(tags.get(_BITS, (1,)))
     formats = set(tags.get(_FORMAT, (1,)))
     if len(bits) != 1 or not bits <= {1, 2, 4, 8, 16} or formats != {1}:

@@ -6,7 +6,6 @@ import errno
 import io
 import logging
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..machine.files import write_file
 from . import png
+from .colour import written
+from .formats import FORMATS, channels_of, check_photo, format_of
 from .photo import Photo
 
 if TYPE_CHECKING:
@@ -24,26 +25,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_NAMES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",), "BMP": (".bmp",)}
-SUFFIXES: Mapping[str, str] = {suffix: kind for kind, suffixes in _NAMES.items() for suffix in suffixes}
-"""Lower-case suffix of a file name to the format that is written to it."""
-
 _SETTINGS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"quality": 95, "method": 4, "alpha_quality": 100},
     "BMP": {},
 }
-_MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 
 
 def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
     """Raise InputError where ``write_photo`` would refuse ``path``; writes nothing.
 
-    Refused: an unknown suffix, a folder that is missing or not writable and, without ``overwrite``, a name that is
-    taken and the file of ``source`` itself under any name.
+    Refused: an unknown suffix (but for the name that ``source`` has itself: written in the photo's own format), a
+    folder that is missing or not writable and, without ``overwrite``, a name that is taken and the file of ``source``
+    itself under any name.
     """
     path = Path(path)
-    _format_of(path)
+    if source is None or Path(source).name != path.name:
+        format_of(path)
+    _check_place(path, source, overwrite)
+
+
+def _check_place(path: Path, source: str | os.PathLike[str] | None, overwrite: bool) -> None:
     folder = path.parent
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -60,17 +62,21 @@ def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike
     raise _taken(path)
 
 
-def write_photo(path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False) -> None:
-    """Write ``photo`` in the format of the suffix of ``path``, whole or not at all.
+def write_photo(
+    path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False, kind: str | None = None
+) -> None:
+    """Write ``photo`` to ``path``, whole or not at all.
 
+    kind: the format, such as the photo's own; by default the one that the suffix of ``path`` names.
     A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless, JPEG has quality 95 without
     chroma subsampling, WebP quality 95 with lossless alpha. EXIF and ICC profile go along where the format has them
     (all but BMP). Raises InputError where ``check_destination`` or the disk refuses, and where the format cannot hold
     the photo's alpha, depth or size.
     """
     path = Path(path)
-    check_destination(path, source=None, overwrite=overwrite)
-    data = _file_of(photo, _format_of(path), path)
+    kind = format_of(path) if kind is None else _known(kind)
+    _check_place(path, None, overwrite)
+    data = _file_of(photo, kind, path)
     target = Path(os.path.realpath(path)) if overwrite else path  # a symbolic link stays one
     try:
         with write_file(target, overwrite=overwrite) as file:
@@ -92,14 +98,18 @@ def encode_photo(photo: Photo, kind: str) -> bytes:
     kind: "JPEG", "PNG", "TIFF", "WEBP" or "BMP", such as the ``format`` of a photo that was read. Raises InputError
     where that format cannot hold the photo's alpha, depth or size.
     """
-    if kind not in _NAMES:
-        raise InputError(f"cannot write the format {kind!r}; use one of {', '.join(_NAMES)}")
-    return _file_of(photo, kind, f"a {kind}")
+    return _file_of(photo, _known(kind), f"a {kind}")
+
+
+def _known(kind: str) -> str:
+    if kind not in FORMATS:
+        raise InputError(f"cannot write the format {kind!r}; use one of {', '.join(FORMATS)}")
+    return kind
 
 
 def _file_of(photo: Photo, kind: str, where: Path | str) -> bytes:
     """The file in the format ``kind``; where: its name in a message. Raises InputError."""
-    _check_fits(where, photo, kind)
+    check_photo(where, kind, photo)
     try:
         data, lost = _encode(photo, kind)
     except ImportError as error:
@@ -113,46 +123,34 @@ def _file_of(photo: Photo, kind: str, where: Path | str) -> bytes:
     return data
 
 
-def _check_fits(path: Path | str, photo: Photo, kind: str) -> None:
-    height, width = photo.pixels.shape[:2]
-    most = _MAX_SIDE.get(kind, width + height)
-    begin = f"cannot write {path}: the photo"
-    if photo.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
-        raise InputError(f"{begin} has 16 bits and {kind} holds 8; write PNG or TIFF")
-    if photo.alpha is not None and kind not in ("PNG", "TIFF", "WEBP"):
-        raise InputError(f"{begin} has transparency and {kind} has none; write PNG, TIFF or WebP")
-    if max(width, height) > most:
-        raise InputError(f"{begin} is {width} x {height} and {kind} ends at {most} pixels a side; write PNG or TIFF")
-
-
-def _format_of(path: Path) -> str:
-    try:
-        return SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        what = f"the suffix {path.suffix!r} is not known" if path.suffix else "its name has no suffix"
-        raise InputError(f"cannot write {path}: {what}; use one of {', '.join(SUFFIXES)}") from None
-
-
 def _taken(path: Path, why: str = "it exists already") -> InputError:
     return InputError(f"cannot write {path}: {why}; choose another name or allow it (--overwrite)")
 
 
 def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
     """(the file of ``photo`` in the format ``kind``, which must be able to hold it, what it has no place for)."""
-    from PIL import Image
-
-    from . import jpeg, kept, tiff
+    from . import kept, tiff
 
     samples = samples_of(photo, kind)
-    icc_profile = photo.icc_profile
-    if icc_profile and icc_profile[16:20] == b"GRAY" and samples.shape[2] >= 3:
-        icc_profile = None  # a grey profile says nothing about three channels
+    icc_profile, colours, left_out = written(photo.icc_profile, photo.colour, kind, channels_of(photo, kind))
     if kind == "PNG":
         chunks, lost = kept.for_png(photo)
-        return png.encode(samples, icc_profile=icc_profile, chunks=chunks), lost
-    if kind == "TIFF":
+        data = png.encode(samples, icc_profile=icc_profile, chunks=[*colours, *chunks])
+    elif kind == "TIFF":
         block, lost = kept.for_tiff(photo)
-        return tiff.encode(samples, icc_profile=icc_profile, block=block), lost
+        data = tiff.encode(samples, icc_profile=icc_profile, block=block)
+    else:
+        data, lost = _by_pillow(samples, photo, kind, icc_profile)
+    if left_out:
+        lost.others.append(left_out)
+    return data, lost
+
+
+def _by_pillow(samples: NDArray[Any], photo: Photo, kind: str, icc_profile: bytes | None) -> tuple[bytes, Lost]:
+    from PIL import Image
+
+    from . import bmp, jpeg, kept
+
     options = dict(_SETTINGS[kind])
     if icc_profile and kind != "BMP":
         options["icc_profile"] = icc_profile
@@ -168,6 +166,8 @@ def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
     elif kind == "BMP":
         density, lost = kept.for_bmp(photo)
         data = data[:38] + density + data[46:]
+        if icc_profile:
+            data = bmp.with_profile(data, icc_profile)
     return data, lost
 
 
@@ -179,9 +179,7 @@ def samples_of(photo: Photo, kind: str) -> NDArray[Any]:
         red, green, blue = (photo.pixels[..., i : i + 1].astype(np.uint32) for i in range(3))
         total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471) + np.uint32(0x8000)
         grey = (total >> np.uint32(16)).astype(photo.pixels.dtype)
-        # WebP has no grey; 16-bit grey with alpha is a TIFF that few programs read, this one included
-        spread = kind == "WEBP" or (kind == "TIFF" and photo.alpha is not None and grey.dtype == np.uint16)
-        channels = [grey] * 3 if spread else [grey]
+        channels = [grey] * channels_of(photo, kind)
     if photo.alpha is not None:
         channels.append(photo.alpha[..., None])
     return np.ascontiguousarray(np.concatenate(channels, axis=2))

@@ -118,7 +118,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (b"8BPS\0\1" + bytes(40), "a Photoshop file"),
         (b"%PDF-1.7\n" + bytes(40), "a PDF"),
         (saved(Image.new("RGB", (64, 64)), "JPEG2000"), "a JPEG 2000"),
-        (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIC, an AVIF or a video"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIC"),
         (b"RIFF\x24\0\0\0WAVEfmt " + bytes(40), "not a known photo"),
         (saved(Image.new("L", (4, 4)), "PPM"), "not a known photo"),
         (b"x", "not a known photo"),

@@ -19,11 +19,16 @@ def test_suffixes() -> None:
     assert dict(SUFFIXES) == {
         ".jpg": "JPEG",
         ".jpeg": "JPEG",
+        ".jpe": "JPEG",
+        ".jfif": "JPEG",
+        ".jif": "JPEG",
+        ".jfi": "JPEG",
         ".png": "PNG",
         ".tif": "TIFF",
         ".tiff": "TIFF",
         ".webp": "WEBP",
         ".bmp": "BMP",
+        ".dib": "BMP",
     }
 
 
