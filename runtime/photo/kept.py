@@ -84,7 +84,7 @@ def for_webp(photo: Photo) -> tuple[bytes | None, bytes | None, Lost]:
         data = exif.to_bytes(added)
     packet = _packet(photo, lost)
     _no_resources(photo, lost)
-    _text([*_comments(photo), *_keywords(photo)], lost)
+    _no_text(photo, lost)
     return data, packet, lost
 
 
@@ -107,7 +107,8 @@ def for_tiff(photo: Photo) -> tuple[Block, Lost]:
         text = comments.pop(0).rstrip(b"\0") + b"\0"
         block.tags[_DESCRIPTION] = ifd.Tag(ifd.ASCII, len(text), text)
     comments = [comment for comment in comments if comment.rstrip(b"\0") != _text_of(block)]
-    _text([*(["comment"] if comments else []), *texts], lost)
+    lost.no_place.extend(["a comment"] * bool(comments))
+    _text(texts, lost)
     return block, lost
 
 
@@ -117,7 +118,7 @@ def for_bmp(photo: Photo) -> tuple[bytes, Lost]:
     brought = {"EXIF": photo.exif, "XMP": meta.xmp}
     lost.no_place.extend(name for name, data in brought.items() if data)
     _no_resources(photo, lost)
-    _text([*_comments(photo), *_keywords(photo)], lost)
+    _no_text(photo, lost)
     density = _header(photo, block)
     return (density and resolution.bmp(density)) or bytes(8), lost
 
@@ -175,12 +176,9 @@ def _no_resources(photo: Photo, lost: Lost) -> None:
     )
 
 
-def _comments(photo: Photo) -> list[str]:
-    return ["comment"] if photo.metadata.comments else []
-
-
-def _keywords(photo: Photo) -> list[str]:
-    return [data.split(b"\0", 1)[0].decode("latin-1") for _, data in photo.metadata.text]
+def _no_text(photo: Photo, lost: Lost) -> None:
+    lost.no_place.extend(["a comment"] * bool(photo.metadata.comments))
+    _text([data.split(b"\0", 1)[0].decode("latin-1") for _, data in photo.metadata.text], lost)
 
 
 def _text(names: list[str], lost: Lost) -> None:
