@@ -95,7 +95,7 @@ def enhance_all(enhancer: Enhancer, pairs: Sequence[tuple[Path, Path]], args: ar
     """Enhance every photo; one that cannot be done does not stop the others."""
     failed: list[Path] = []
     progress = Progress()
-    with progress.count(len(pairs), "photo") as begin:
+    with progress.warnings(), progress.count(len(pairs), "photo") as begin:
         for source, target in pairs:
             begin(source.name)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
-from .command import printable
+from .command import ROOT, printable
 
 _REWRITE_S = 1.0  # in a terminal
 _HEARTBEAT_S = 4.0  # between two lines in a log file, while one task runs
@@ -76,6 +77,16 @@ class Progress:
         self._show(text, last=True)
 
     @contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Show the warnings that our modules log as notes: logging's own way to stderr would write into a bar."""
+        handler, logger = _Notes(self), logging.getLogger(ROOT)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+    @contextmanager
     def _beat(self, log_s: float, text: Callable[[], str]) -> Iterator[None]:
         """Show ``text()`` again and again inside."""
         finished = threading.Event()
@@ -101,6 +112,15 @@ class Progress:
             elif text:
                 self._stream.write(f"{text}\n")
             self._stream.flush()
+
+
+class _Notes(logging.Handler):
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.note(printable(record.getMessage()))
 
 
 def _duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from .ifd import Block, Tag
 
 XMP, IPTC, RESOURCES = 700, 33723, 34377
 """Tags of a TIFF, and from some programs of EXIF, that hold metadata of another kind."""
-_ORIENTATION, _POSITIONING = 274, 531
+_ORIENTATION = 274
 _WIDTH, _HEIGHT = 40962, 40963
 _X, _Y = 282, 283
 
@@ -24,12 +24,11 @@ def _tags(*ranges: tuple[int, int]) -> frozenset[int]:
 
 
 STORAGE = _tags(
-    (254, 266), (273, 273), (277, 281), (284, 293), (297, 301), (317, 317), (320, 347), (512, 532),
+    (254, 266), (273, 273), (277, 281), (284, 293), (297, 301), (317, 317), (320, 347), (512, 530), (532, 532),
     (34675, 34675), (37724, 37724),
 )  # fmt: skip
-"""Tags of a TIFF that say how it stored its pixels and its ICC profile, and of a thumbnail: untrue in a new file."""
-# A JPEG's EXIF must have it, and no decoder of ours leaves it to be untrue.
-_OF_EXIF = STORAGE - {_POSITIONING}
+"""Tags of a TIFF that say how it stored its pixels and its ICC profile, and of a thumbnail: untrue in a new file.
+531, the position of subsampled colours, is not among them: EXIF asks for it, and nothing of ours is subsampled."""
 
 
 def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
@@ -40,7 +39,7 @@ def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
     if not data:
         return None
     try:
-        block = ifd.parse(lambda at, size: data[at : at + size], skip=_OF_EXIF, most_bytes=2 * len(data))
+        block = ifd.parse(lambda at, size: data[at : at + size], skip=STORAGE, most_bytes=2 * len(data))
     except ValueError as error:
         left_out.append(f"EXIF data ({error})")
         return None

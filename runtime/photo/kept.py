@@ -11,6 +11,8 @@ from .photo import Photo
 _DESCRIPTION = 270
 _PLACES = {"JPEG": "a JPEG", "PNG": "a PNG", "TIFF": "a TIFF", "WEBP": "a WebP", "BMP": "a BMP"}
 
+_MOST_SHOWN = 5
+
 
 @dataclass
 class Lost:
@@ -26,7 +28,10 @@ class Lost:
     def __str__(self) -> str:
         """Empty where nothing does."""
         parts = [f"{', '.join(self.no_place)} ({_PLACES[self.kind]} has no place for it)"] if self.no_place else []
-        return "; ".join([*parts, *dict.fromkeys(self.others)])
+        others = list(dict.fromkeys(self.others))
+        if len(others) > _MOST_SHOWN:
+            others[_MOST_SHOWN:] = [f"{len(others) - _MOST_SHOWN} more"]
+        return "; ".join([*parts, *others])
 
 
 def for_jpeg(photo: Photo) -> tuple[list[tuple[int, bytes]], bytes | None, Lost]:
@@ -129,10 +134,11 @@ def _begin(photo: Photo, kind: str) -> tuple[Lost, Block | None]:
 
 
 def _exif_bytes(photo: Photo, block: Block | None) -> bytes | None:
-    """As the photo has it, where the picture has the size that it tells."""
-    if block is None or not exif.sized(block, photo.pixels.shape[1], photo.pixels.shape[0]):
-        return photo.exif if block is not None and block.tags else None
-    return exif.to_bytes(block)
+    """As the photo has it, where that is whole and the picture has the size that it tells."""
+    if block is None or not block.tags:
+        return None
+    changed = exif.sized(block, photo.pixels.shape[1], photo.pixels.shape[0])
+    return exif.to_bytes(block) if changed or block.lost else photo.exif
 
 
 def _with_resolution(photo: Photo, block: Block | None, lost: Lost) -> Block | None:

@@ -48,7 +48,7 @@ def found(file: BinaryIO) -> Found:
         elif kind in _TEXT:
             all_of.text.append((kind, data))
         else:
-            all_of.left_out.append(_NAMES.get(kind, f"its {kind.decode('latin-1')} chunk"))
+            all_of.left_out.append(_NAMES.get(kind, f"its {kind.decode('latin-1')!r} chunk"))
     _take_raw(all_of, raw)
     return all_of
 
@@ -78,7 +78,7 @@ def _chunks(file: BinaryIO, left_out: list[str]) -> Iterator[Chunk]:
             return
         if kind[0] & 0x20 and kind not in _STORAGE:
             if length > room:
-                left_out.append(f"a {kind.decode('latin-1')} chunk of {length} bytes")
+                left_out.append(f"a {kind.decode('latin-1')!r} chunk of {length} bytes")
             else:
                 room -= length
                 data = file.read(length)

@@ -18,10 +18,10 @@ def found(file: BinaryIO) -> Found:
     for kind, data in _chunks(file):
         if kind == b"EXIF":
             all_of.exif = all_of.exif or exif.of_bytes(data, all_of.left_out)
-        elif kind == b"XMP ":
+        elif kind in (b"XMP ", b"XMP\0"):  # the second is ImageMagick's
             all_of.xmp = all_of.xmp or data
         else:
-            all_of.left_out.append(f"its {kind.decode('latin-1').strip()!r} chunk")
+            all_of.left_out.append(f"its {kind.decode('latin-1')!r} chunk")
     return all_of
 
 
