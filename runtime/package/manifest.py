@@ -19,7 +19,7 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 CERTIFICATE = "certificate.json"
 
-_FORMAT = "diffll-package"
+FORMAT = "diffll-package"
 _FORMAT_VERSION = 3
 _READ = (2, 3)  # packages of format 2 have the published sampling alone
 _IMAGE_RULES = {
@@ -158,7 +158,7 @@ class Manifest:
 
     def to_json(self) -> str:
         content = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "format_version": _FORMAT_VERSION,
             "precision": self.precision,
             "levels": self.levels,
@@ -200,8 +200,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _manifest(top: Fields) -> Manifest:
     form, version = top.get("format", str), top.get("format_version", int)
-    if form != _FORMAT:
-        raise PackageError(f"{top.where}: its format is {show(form)}, not {_FORMAT!r}; no package of export.build.")
+    if form != FORMAT:
+        raise PackageError(f"{top.where}: its format is {show(form)}, not {FORMAT!r}; no package of export.build.")
     if version not in _READ:
         cure = "Update the runtime" + ("." if version > _FORMAT_VERSION else " or build the package again.")
         known = " and ".join(map(str, _READ))

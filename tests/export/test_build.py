@@ -161,13 +161,16 @@ def test_an_existing_package_is_replaced_only_when_asked(make_checkpoint, ready_
     output = tmp_path / "package"
     shutil.copytree(tiny_package, output)
     (output / "marker").write_text("old")
-    done = export_build(make_checkpoint(), "-o", output)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert "--overwrite" in done.stderr
-    assert (output / "marker").exists()
+    (output / "certificate.json").write_text("old")
+    for arguments, words in (((), "--overwrite"), (("--overwrite",), "what is not the package's ('marker')")):
+        done = export_build(make_checkpoint(), "-o", output, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert words in done.stderr
+        assert (output / "marker").exists()
+    (output / "marker").unlink()
     main([str(make_checkpoint()), "-o", str(output), "--overwrite"])
-    assert not (output / "marker").exists()
+    assert (output / "certificate.json").read_text() != "old"
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
     Package.open(output)
 

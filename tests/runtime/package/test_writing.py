@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from runtime.package.writing import package_folder
 
 def write(output: Path, text: str, *, overwrite: bool = False) -> None:
     with package_folder(output, overwrite) as work:
-        (work / MANIFEST).write_text(text)
+        (work / MANIFEST).write_text(manifest(text))
+
+
+def manifest(text: str) -> str:
+    return json.dumps({"format": "diffll-package", "files": {"golden.npz": {"sha256": "0" * 64}}, "text": text})
+
+
+def text_of(package: Path) -> str:
+    return str(json.loads((package / MANIFEST).read_text())["text"])
 
 
 def test_a_link_to_a_package_stays_one(tmp_path: Path) -> None:
@@ -23,7 +32,7 @@ def test_a_link_to_a_package_stays_one(tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("new/folders/package")
     write(tmp_path / "latest", "new", overwrite=True)
     assert (tmp_path / "latest").is_symlink()
-    assert (tmp_path / "new/folders/package" / MANIFEST).read_text() == "new"
+    assert text_of(tmp_path / "new/folders/package") == "new"
     assert sorted(os.listdir(tmp_path)) == ["latest", "new"]
     assert os.listdir(tmp_path / "new/folders") == ["package"]
 
@@ -32,7 +41,7 @@ def test_the_folder_that_one_stands_in(tmp_path: Path, monkeypatch: pytest.Monke
     write(tmp_path / "package", "old")
     monkeypatch.chdir(tmp_path / "package")
     write(Path("."), "new", overwrite=True)
-    assert (tmp_path / "package" / MANIFEST).read_text() == "new"
+    assert text_of(tmp_path / "package") == "new"
     assert os.listdir(tmp_path) == ["package"]
 
 
@@ -51,7 +60,7 @@ def test_what_is_no_package_is_refused_and_kept(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             write(tmp_path / name, "new", overwrite=overwrite)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "nowhere", "package"]
-    assert (tmp_path / "package" / MANIFEST).read_text() == "old"
+    assert text_of(tmp_path / "package") == "old"
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
