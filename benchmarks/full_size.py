@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from safetensors.torch import save
 
     from export.model import Architecture, DiffLL
-    from runtime.machine.files import write_file
+    from runtime.machine.durable import make_folder
+    from runtime.machine.files import rewrite_file
 
     torch.manual_seed(0)
     weights = save(DiffLL(Architecture()).state_dict())
     try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        with write_file(args.output, overwrite=True) as file:
-            file.write(weights)
+        make_folder(args.output.parent)
+        rewrite_file(args.output, weights)
     except OSError as error:
         raise InputError(f"cannot write {args.output}: {error.strerror}; choose another -o") from error
     print(args.output)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import BackendUnavailableError
+from runtime.machine.files import rewrite_file
 
 from .cells import engine_of, size_of
 from .machine import words
@@ -40,8 +42,9 @@ def draw(records: Sequence[Record], report: Path) -> list[tuple[str, str]]:
         figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
         caption = plot(axes, measured)
         if caption:
-            path = report.with_name(f"{report.stem}-{name}.png")
-            figure.savefig(path)
+            path, content = report.with_name(f"{report.stem}-{name}.png"), io.BytesIO()
+            figure.savefig(content)
+            rewrite_file(path, content.getvalue())
             found.append((caption, path.name))
         pyplot.close(figure)
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from typing import Any
 
 from runtime.engines.libraries import load
 from runtime.errors import InputError
+from runtime.machine.durable import make_folder, sync, sync_folder
 from runtime.names import PUBLISHED
 
 SCHEMA = 1
@@ -40,10 +43,11 @@ class ResultsFile:
         self.path = path
         self._lock = load("filelock", "python -m benchmarks").FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._lock.acquire()
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(path, flags, 0o644)
+            sync_folder(path.parent)
         except TimeoutError as error:
             raise InputError(f"{path}: another run writes to it; wait for it, or choose another -o.") from error
         except OSError as error:
@@ -62,11 +66,16 @@ class ResultsFile:
     def append(self, record: Record) -> None:
         """Add a record: on the disk when this returns."""
         line = json.dumps({"schema": SCHEMA, **record}, allow_nan=False) + "\n"
-        content = line.encode()
-        written = os.write(self._descriptor, content)
-        if written != len(content):
-            raise InputError(f"{self.path}: the disk is full; free some space and run again, it resumes.")
-        os.fsync(self._descriptor)
+        content, end = line.encode(), os.fstat(self._descriptor).st_size
+        try:
+            if os.write(self._descriptor, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            sync(self._descriptor)
+        except OSError as error:
+            with suppress(OSError):  # a line is there whole or not at all
+                os.ftruncate(self._descriptor, end)
+            cure = "free some space and run again, it resumes"
+            raise InputError(f"{self.path}: the record cannot be written ({error.strerror}); {cure}.") from error
         self.records.append(json.loads(line))
 
     def close(self) -> None:

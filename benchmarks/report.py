@@ -8,6 +8,8 @@ from pathlib import Path
 
 from runtime.cli.command import Parser, run_command
 from runtime.errors import InputError
+from runtime.machine.durable import make_folder
+from runtime.machine.files import rewrite_file
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 
@@ -40,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .plots import draw
 
         try:
-            args.output.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(args.output.parent)
             plots = draw(records, args.output)
-            args.output.write_text(markdown(records, plots))
+            rewrite_file(args.output, markdown(records, plots).encode())
         except OSError as error:
             raise InputError(f"{args.output}: cannot be written ({error.strerror}); choose another -o.") from error
         print(args.output)
@@ -54,15 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def refresh(readme: Path, table: str, results: Sequence[str]) -> None:
     """Put ``table`` between the markers of ``readme``, with the command that did it. Raises InputError."""
     try:
-        text = readme.read_text()
-    except OSError as error:
-        raise InputError(f"{readme}: cannot be read ({error.strerror}); check the name.") from error
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{readme}: cannot be read ({getattr(error, 'strerror', error)}); check the name.") from error
     before, found, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not found or not ended or BEGIN in rest:
         raise InputError(f"{readme}: the lines {BEGIN} and {END} are not in it, once each and in this order; add them.")
     command = f"`python -m benchmarks.report {' '.join(results)} --readme {readme.name}`"
-    readme.write_text(f"{before}{BEGIN}\n{table}\n\nWritten by {command}.\n{END}{after}")
+    content = f"{before}{BEGIN}\n{table}\n\nWritten by {command}.\n{END}{after}"
+    try:
+        rewrite_file(readme, content.encode())
+    except OSError as error:
+        cure = "free space or check its permissions; it is as it was"
+        raise InputError(f"{readme}: cannot be written ({error.strerror}); {cure}.") from error
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import runtime.errors
 from runtime.cli.progress import Progress
 from runtime.errors import DiffLLError
+from runtime.machine.leftovers import scratch_folder
 from runtime.names import PUBLISHED
 
 from . import describe
@@ -62,7 +62,7 @@ def run(output: Path, configs: Sequence[Config], photos: Photos, rounds: int, li
     """
     progress, until = Progress(), None if limit_s is None else time.monotonic() + limit_s
     matrix = Matrix(configs, fingerprint(), {"rounds": rounds, "photo": photos.source})
-    with ResultsFile(output) as results, tempfile.TemporaryDirectory(prefix="diffll-benchmarks-") as folder:
+    with ResultsFile(output) as results, scratch_folder("benchmarks") as folder:
         if results.torn:
             progress.note(f"{output}: its last line was cut short ({results.torn!r}...); dropped")
         check_same(output, results.records, matrix.fingerprint, matrix.settings)
@@ -74,7 +74,7 @@ def run(output: Path, configs: Sequence[Config], photos: Photos, rounds: int, li
         for config in configs:
             if "failed" in done.get(matrix.key(config), {}):
                 progress.note(f"failed before, delete its line to try again: {config.label}")
-        bench = Bench(Path(folder), photos, rounds, progress)
+        bench = Bench(folder, photos, rounds, progress)
         pending = check_opens(bench, matrix, results, pending)
         measure_all(bench, matrix, results, pending, until)
         progress.note(f"{output}: {len(results.records)} records")

@@ -10,6 +10,7 @@ from runtime.cli.command import Parser
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.package.writing import check_output
 
+from .alone import only_run
 from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, METHODS
 
 
@@ -67,15 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .calibrate import calibrate
     except ImportError as error:
         raise BackendUnavailableError(f"calibration: {error}; `pip install 'diffll-deploy[calibration]'`.") from error
-    calibrate(
-        package,
-        args.photos,
-        args.output,
-        method=args.method,
-        samples=args.samples,
-        budget_db=args.budget_db,
-        overwrite=args.overwrite,
-        progress=Progress(),
-    )
+    with only_run(args.output, "calibration"):
+        calibrate(
+            package,
+            args.photos,
+            args.output,
+            method=args.method,
+            samples=args.samples,
+            budget_db=args.budget_db,
+            overwrite=args.overwrite,
+            progress=Progress(),
+        )
     print(args.output)
     return 0

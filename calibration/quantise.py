@@ -23,6 +23,7 @@ with loading("onnxruntime"):
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
 
 _OPTIONS = {
     "ActivationSymmetric": True,
@@ -50,8 +51,10 @@ def quantise(model: onnx.ModelProto, layers: Sequence[Layer], limits: Mapping[st
         for name in layer.tensors
     }
     nodes = [name for layer in layers for name in layer.nodes]
+    inferred = onnx.shape_inference.infer_shapes(quantised)
+    add_infer_metadata(inferred)  # else the quantiser does it, by way of files of 40 MB that a kill leaves behind
     quantizer = QDQQuantizer(
-        quantised,
+        inferred,
         True,  # weights per channel
         False,
         QuantType.QInt8,

@@ -16,6 +16,7 @@ import numpy as np
 from runtime.errors import InputError
 from runtime.machine.files import write_file
 
+from .alone import state_folder
 from .observe import Observed
 
 
@@ -24,7 +25,7 @@ class State:
     state of another key is not used."""
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
-        self.folder = output.with_name(f".{output.name}.calibration")
+        self.folder = state_folder(output, "calibration")
         self._file = self.folder / "state.npz"
         self._key = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 

@@ -20,6 +20,7 @@ from runtime.cli.progress import Progress
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.libraries import load
 from runtime.errors import DiffLLError, EngineError, InputError
+from runtime.machine.leftovers import remove_held
 from runtime.names import TARGETS, Precision
 from runtime.package.manifest import Stage
 from runtime.package.reading import Package
@@ -195,6 +196,7 @@ def in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         while not wait([done], timeout=0.2).done:
             pass
     except KeyboardInterrupt:
+        remove_held()
         fail("interrupted; nothing half-written is left behind.")
         sys.stderr.flush()
         os._exit(INTERRUPTED)

@@ -18,7 +18,7 @@ from .errors import EngineError, InputError
 from .names import KINDS, Kind
 from .package.manifest import Manifest
 from .package.reading import Package
-from .planning.memory import parse_size
+from .planning.memory import parse_budget
 from .planning.request import Plan, Request
 from .running.arguments import (
     Back,
@@ -79,7 +79,7 @@ class Enhancer:
         Raises PackageError, BackendUnavailableError, EngineError or InputError.
         """
         if max_memory is not None:
-            parse_size(max_memory)
+            parse_budget(max_memory)
         opened = Package.open(package)
         low_memory = max_memory is not None
         return cls(opened, open_backend(backend, opened, providers, low_memory=low_memory), max_memory)

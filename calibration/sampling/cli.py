@@ -10,6 +10,7 @@ from runtime.cli.command import SOME_FAILED, Parser
 from runtime.errors import BackendUnavailableError
 from runtime.package.writing import check_output
 
+from ..alone import only_run
 from ..names import DEFAULT_CALLS, DEFAULT_LOSS_DB, DEFAULT_LOSS_SSIM
 
 _MOST_CALLS = 10
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         raise BackendUnavailableError(f"calibration: {error}; `pip install 'diffll-deploy[calibration]'`.") from error
     options = Options(args.references, args.calls, args.budget_db, args.budget_ssim)
-    found = find(package, args.photos, args.output, options, overwrite=args.overwrite, progress=Progress())
+    with only_run(args.output, "sampling"):
+        found = find(package, args.photos, args.output, options, overwrite=args.overwrite, progress=Progress())
     print(found.table)
     if found.refusal:
         fail(found.refusal)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError
+from runtime.machine.durable import make_folder
+from runtime.machine.files import write_file
 from runtime.sampling import Sampling
+
+from ..alone import state_folder
 
 
 def text(sampling: Sampling) -> str:
@@ -28,7 +33,7 @@ class State:
     state of another key is not used."""
 
     def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
-        self.folder = output.with_name(f".{output.name}.sampling")
+        self.folder = state_folder(output, "sampling")
         self._file = self.folder / "scores.jsonl"
         self._key = json.dumps(sha256(json.dumps(key, sort_keys=True).encode()).hexdigest())
         self._scores: dict[tuple[str, str], list[float]] = {}
@@ -50,7 +55,8 @@ class State:
     def put(self, place: str, sampling: Sampling, values: Sequence[float]) -> None:
         """place: the photo, and what of it. Raises InputError where the disk does not take it."""
         self._scores[place, text(sampling)] = list(values)
-        self._write([json.dumps([place, text(sampling), *values])], "a")
+        with self._told_of_errors(), self._file.open("ab") as file:
+            file.write(_line([place, text(sampling), *values]))
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -63,15 +69,22 @@ class State:
 
     def _begin(self) -> None:
         """Write what was read anew: a cut line goes."""
-        self._write([self._key, *(json.dumps([*key, *values]) for key, values in self._scores.items())], "w")
+        lines = [self._key.encode() + b"\n", *(_line([*key, *values]) for key, values in self._scores.items())]
+        with self._told_of_errors():
+            make_folder(self.folder)
+            with write_file(self._file, overwrite=True) as file:
+                file.writelines(lines)
 
-    def _write(self, lines: Sequence[str], mode: str) -> None:
+    @contextmanager
+    def _told_of_errors(self) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._file.open(mode) as file:
-                file.write("".join(f"{line}\n" for line in lines))
+            yield
         except OSError as error:
             raise InputError(
                 f"{self._file}: cannot be written ({error.strerror or error}); free space or choose another -o. What "
                 "was measured so far is kept."
             ) from error
+
+
+def _line(content: Sequence[object]) -> bytes:
+    return json.dumps(content).encode() + b"\n"

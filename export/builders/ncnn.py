@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from runtime.engines.cache import PARAM, SHIFTS, WEIGHTS
 from runtime.engines.fit import REWRITE_VERSION, environment
 from runtime.engines.libraries import load
 from runtime.errors import EngineError, InputError
+from runtime.machine.leftovers import scratch_folder
 from runtime.names import Target
 
 from ..passes.cpu_forms import restore
@@ -60,8 +60,7 @@ class NcnnBuilder:
         return files, {}
 
     def _convert(self, model: onnx.ModelProto) -> dict[str, bytes]:
-        with tempfile.TemporaryDirectory(prefix="ncnn-") as name:
-            folder = Path(name)
+        with scratch_folder("ncnn") as folder:
             onnx.save(model, folder / "stage.onnx")
             command = [self._pnnx.EXEC_PATH, "stage.onnx", "fp16=0"]
             for key, (height, width) in zip(("inputshape", "inputshape2"), _SIZES, strict=True):

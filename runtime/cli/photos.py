@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]:
     """(photo, where its result goes) of every photo. Makes the output folder. Raises InputError."""
     from ..photo import SUFFIXES
+    from ..photo.folder import output_folder
 
     target = Path(output)
     if len(photos) == 1 and not target.is_dir() and not output.endswith(("/", "\\")):
@@ -85,7 +86,7 @@ def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]
         if other is not photo:
             raise InputError(f"{other} and {photo} would both become {target / photo.name}; use two folders.")
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        output_folder(target)
     except OSError as error:
         raise InputError(f"{output}: cannot make this folder ({error.strerror}); choose another -o.") from error
     return [(photo, target / photo.name) for photo in photos]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError
+from ..planning.memory import mebibytes, show_size
 from .command import ROOT, Parser, add_run_options, photo_size
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def show(plan: Plan, speed: dict[str, float]) -> None:
     seconds = plan.stage_seconds(speed) if speed else {}
     for stage, flop in plan.stage_flop.items():
         runs = plan.steps if stage == "denoiser" else 1
-        memory, took = plan.stage_bytes[stage] / 2**20, f"{seconds[stage]:,.1f}" if seconds else "?"
-        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory:,.0f} | {took} |")
-    print(f"peak memory of the process at most {plan.peak_bytes / 2**20:,.0f} MiB")
+        memory, took = mebibytes(plan.stage_bytes[stage]), f"{seconds[stage]:,.1f}" if seconds else "?"
+        print(f"| {stage} | {runs} | {runs * flop / 1e9:,.1f} | {memory} | {took} |")
+    print(f"peak memory of the process at most {show_size(plan.peak_bytes)}")
     if speed:
         print(
             f"about {sum(seconds.values()):,.1f} s, as 512x512 pixels were measured here "

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from ..engines.libraries import installed, loading
 from ..errors import one_line
 from ..machine.gpu import current_gpu
+from ..machine.leftovers import scratch_folder
 from .child import MARK, NVIDIA
 
 TOLERANCE = 1e-2  # of outputs up to 10: a wrong kernel is far off, TF32 and half sums are not
@@ -157,8 +156,8 @@ def _ncnn(device: str = "") -> dict[str, Any]:
     net.opt.use_vulkan_compute = bool(device)
     if device:
         net.set_vulkan_device(int(device))
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "conv.bin"
+    with scratch_folder("doctor") as folder:
+        weights = folder / "conv.bin"
         weights.write_bytes(bytes(4) + CONV_WEIGHTS.tobytes())  # four zero bytes: float32
         if net.load_param_mem(_NCNN_CONV) or net.load_model(str(weights)):
             raise RuntimeError("it does not load the test graph")

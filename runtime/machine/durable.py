@@ -68,8 +68,9 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(place))
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, and put their names on the disk. Raises OSError."""
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it that are missing, and put their names on the disk; those that were made, the
+    deepest first. Raises OSError."""
     missing = []
     for one in (path, *path.parents):
         if one.is_dir():
@@ -78,3 +79,4 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for one in missing:
         sync_folder(one.parent)
+    return missing

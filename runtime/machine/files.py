@@ -9,6 +9,7 @@ same folder does. Errors are OSError's: the caller knows what its user can do ab
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -66,6 +67,20 @@ def write_folder(path: Path, *, overwrite: bool, mode: int = 0o777) -> Iterator[
         else:
             os.rename(work, path)  # fails too where a folder with content appeared just now
         sync_folder(path.parent)  # before the old one is removed
+
+
+def rewrite_file(path: Path, content: bytes) -> None:
+    """Put ``content`` into a file, whole or not at all. A symbolic link stays one, and a file keeps its mode. Raises
+    OSError."""
+    target, mode = Path(os.path.realpath(path)), None
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(target.stat().st_mode)
+        if not os.access(target, os.W_OK):  # a rename would not ask
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    with write_file(target, overwrite=True) as file:
+        file.write(content)
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
 
 
 def only_ours(found: os.stat_result) -> bool:

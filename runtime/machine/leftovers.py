@@ -25,7 +25,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from .durable import sync_folder
+from .durable import make_folder, sync_folder
 
 try:
     import fcntl
@@ -92,15 +92,19 @@ def scratch_folder(name: str) -> Iterator[Path]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, which is made where it is missing. Raises BlockingIOError where another process holds it."""
+    """Hold ``folder``, which is made where it is missing; what was made and holds nothing goes when the block ends.
+    Raises BlockingIOError where another process holds it, and OSError."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        made = make_folder(folder)
         with suppress(FileNotFoundError):  # its holder removed it just now
             descriptor = lock(folder)
             break
     try:
         yield
     finally:
+        for one in made:
+            with suppress(OSError):
+                one.rmdir()
         unlock(descriptor)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -59,9 +61,31 @@ def test_a_record_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     calls = []
     path = tmp_path / "results.jsonl"
     monkeypatch.setattr(os, "write", lambda fd, data, real=os.write: calls.append("write") or real(fd, data))
-    monkeypatch.setattr(os, "fsync", lambda fd, real=os.fsync: calls.append("fsync") or real(fd))
+    monkeypatch.setattr(os, "fsync", lambda fd, real=os.fsync: calls.append(kind(fd)) or real(fd))
     write(path, "a")
-    assert calls == ["write", "fsync"]
+    assert calls == ["fsync of the folder", "write", "fsync"]
+
+
+def kind(descriptor: int) -> str:
+    return "fsync of the folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync"
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_full_disk_leaves_whole_lines_and_one_error(tmp_path, monkeypatch, short):
+    """short: the disk takes the beginning of a line."""
+    path = tmp_path / "results.jsonl"
+    whole = write(path, "a")
+
+    def full(fd: int, data: bytes, real=os.write) -> int:
+        if short:
+            return real(fd, data[:20])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ResultsFile(path) as results, monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match=r"No space left on device.*it resumes"):
+            results.append(RECORD | {"id": "b"})
+    assert path.read_bytes() == whole
 
 
 def test_numbers_that_json_does_not_have_are_an_error(tmp_path):

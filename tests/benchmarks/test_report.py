@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from benchmarks.report import main, refresh
 from benchmarks.tables import markdown
 from runtime.errors import InputError
 
+ROOT = Path(__file__).parent.parent.parent
 MACHINE = {
     "platform": "Linux x86_64", "processor": "A processor", "features": [], "cores_used": 2, "memory_mib": 1000,
     "gpu": None, "power_mode": None, "python": "3.11", "diffll": "0", "libraries": {"onnxruntime": "9.9", "torch": "8"},
@@ -256,6 +260,30 @@ def test_a_readme_without_its_markers_is_left_alone(tmp_path, text):
     with pytest.raises(InputError, match="are not in it, once each and in this order"):
         refresh(readme, "table", ["r"])
     assert readme.read_text() == text
+
+
+def test_a_full_disk_costs_no_line_of_the_readme(tmp_path, results):
+    """A limit on the size of files stands for the disk: a write past it fails, with what was truncated gone already."""
+    resource = pytest.importorskip("resource")
+    readme = tmp_path / "README.md"
+    text = "# Title\n<!-- benchmarks:begin -->\nold\n<!-- benchmarks:end -->\n" + "a line of the user's\n" * 500
+    readme.write_text(text)
+    readme.chmod(0o600)
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.report", str(results), "--readme", str(readme)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+                            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))),
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {readme}: cannot be written (File too large)")
+    assert readme.read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir() if path != results) == [".r.jsonl.lock", "README.md"]
+    (tmp_path / "link.md").symlink_to("README.md")
+    refresh(tmp_path / "link.md", "new table", ["r"])
+    assert (tmp_path / "link.md").is_symlink()
+    assert "new table" in readme.read_text()
+    assert readme.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_report_and_its_plots_are_written(tmp_path, results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,14 @@ def test_other_settings_do_not_mix(finished, tiny_package):
         main([str(tiny_package), "--size", "40x24", "--rounds", "4", "-o", str(finished[1])])
 
 
-def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path, command):
+def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path, monkeypatch, command):
     path = tmp_path / "r.jsonl"
     given = [tiny_package, "--size", "32x24", "48x40", "64x56", "--steps", "2", "--rounds", "2", "-o", path]
     log = tmp_path / "log"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # asked for again
     with log.open("wb") as said:
         process = start(*given, stderr=said)
     until = time.monotonic() + 240
@@ -159,10 +164,12 @@ def test_a_kill_in_the_middle_loses_no_finished_record(tiny_package, tmp_path, c
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = path.read_bytes()
+    assert len(list(scratch.glob("diffll-benchmarks-*"))) == 1
     assert 1 <= before.count(b"\n") < 3, "it was killed too late to show anything"
     with path.open("ab") as file:  # as a kill in the middle of a write would leave it
         file.write(before[:50])
     said = command(*given)
+    assert list(scratch.glob("diffll-*")) == []  # the killed run's went too
     assert "its last line was cut short" in said
     assert f"{before.count(chr(10).encode())} of 3 configurations are there already" in said
     assert path.read_bytes().startswith(before)

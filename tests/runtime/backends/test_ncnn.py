@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,24 @@ def test_attention_never_holds_all_scores(ready_package):
     command = [sys.executable, "-c", code, str(ready_package)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert int(done.stdout) < 324
+
+
+def test_a_killed_conversion_leaves_nothing_for_long(tiny_package, tmp_path, monkeypatch):
+    """pnnx needs files of 40 to 80 MB; those of a process that was killed are taken away by the next one."""
+    pytest.importorskip("pnnx")
+    from export.builders.ncnn import NcnnBuilder
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # asked for again
+    code = (
+        "import os, signal, subprocess, sys; from pathlib import Path; from export.builders.ncnn import NcnnBuilder\n"
+        "subprocess.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # where pnnx would begin\n"
+        "NcnnBuilder().build(Path(sys.argv[1], 'hfrm0.onnx').read_bytes(), {}, Path('timing.cache'))\n"
+    )
+    words = [sys.executable, "-c", code, str(tiny_package)]
+    assert subprocess.run(words, cwd=ROOT, timeout=60).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "stage.onnx").stat().st_size > 1000
+    files, _ = NcnnBuilder().build((tiny_package / "hfrm0.onnx").read_bytes(), {}, tmp_path / "timing.cache")
+    assert len(files["engine.bin"]) > 1000
+    assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,7 @@ def test_the_table_names_every_stage_and_adds_up(tiny_package, capsys):
     table = {name: values for name, *values in map(cells, rows)}
     assert set(table) == {"dwt", "hfrm0", "hfrm1", "denoiser", "idwt"}
     assert [values[0] for name, values in table.items()] == ["5" if name == "denoiser" else "1" for name in table]
-    assert peak.startswith("peak memory of the process at most ")
+    assert peak == f"peak memory of the process at most {how.rpartition(', ')[2].partition(' of ')[0]}"
     assert seconds.startswith("about ")
     assert seconds.endswith("(20 GFLOP/s in the denoiser, 10 in the rest)")
 
@@ -66,6 +66,7 @@ def test_where_nothing_can_be_measured_the_rest_is_told(tiny_package, capsys, mo
         (["PKG", "100x100", "--plan", "half"], "'half' (choose from"),
         (["PKG", "100x100", "--steps", "201"], "steps is 201"),
         (["PKG", "100x100", "--max-memory", "some"], "the memory 'some'"),
+        (["PKG", "100x100", "--max-memory", "2"], "the memory '2' is 2 bytes, which no process fits into"),
         (["PKG", "8000x6000", "--max-memory", "130MiB"], "MiB"),
     ],
 )

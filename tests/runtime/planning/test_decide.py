@@ -14,7 +14,7 @@ from runtime.errors import OutOfMemoryError
 from runtime.package.edits import with_key_stride
 from runtime.package.reading import Package
 from runtime.planning.decide import Planner, _Candidates
-from runtime.planning.memory import parse_size
+from runtime.planning.memory import mebibytes, parse_budget, parse_size, show_size
 from runtime.planning.request import FILE_BYTES, Memory, Request
 from runtime.planning.traits import Traits
 from runtime.running.laps import Laps
@@ -77,6 +77,20 @@ def test_sizes(text, size):
 def test_unreadable_sizes_are_refused(text):
     with pytest.raises(InputError, match="no size above 0; write it like 2GiB"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "told"), [("2", "2 bytes"), (2, "2 bytes"), ("1,048,575", "1,048,575 bytes")])
+def test_a_budget_without_its_unit_is_told_as_what_it_is(text, told):
+    with pytest.raises(InputError, match=f"the memory {text!r} is {told}, which no process fits into; write it like"):
+        parse_budget(text)
+
+
+def test_a_size_is_shown_in_one_way():
+    """Up, so that it is enough; the number of a table is that of the sentence."""
+    for size, shown in ((1 << 20, "1 MiB"), ((1936 << 20) + 1, "1,937 MiB"), ((1936 << 20) - 1, "1,936 MiB")):
+        assert show_size(size) == shown == f"{mebibytes(size)} MiB"
+        assert parse_size(show_size(size)) >= size
+    assert show_size(2) == "2 bytes"
 
 
 def test_less_memory_means_smaller_plans_and_the_promise_is_kept(plan):
