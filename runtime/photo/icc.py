@@ -62,11 +62,8 @@ def trouble(profile: bytes, channels: int) -> str:
     if profile[12:16] not in _CLASSES:
         return "it is not of a picture"
     if profile[16:20] != _SPACES[channels]:
-        space = profile[16:20].decode("ascii", "replace").strip().capitalize()
-        space = {"Rgb": "RGB", "Gray": "grey", "Cmyk": "CMYK"}.get(
-            space, space if space.isalnum() else "no known space"
-        )
-        return f"it is for {space}, the picture is {'grey' if channels == 1 else 'RGB'}"
+        space = _SHOWN.get(profile[16:20], "other colours")
+        return f"it is for {space}, the picture is {_SHOWN[_SPACES[channels]]}"
     return ""
 
 

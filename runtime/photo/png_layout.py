@@ -83,7 +83,8 @@ def layout(file: BinaryIO) -> Layout:
             elif kind == b"tRNS":
                 found.add(start, position)
             elif kind == b"acTL":
-                found.frames = int.from_bytes(data[:4], "big")
+                frames = int.from_bytes(data[:4], "big")
+                found.frames = frames if length == 8 and frames < 2**31 else 1
             else:
                 found.colour[kind] = data
         if kind == b"IEND":
