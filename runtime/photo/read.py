@@ -48,7 +48,7 @@ def read_photo(
 
     Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
     or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
-    Raises it too where ``into`` holds neither its 16 bits, its transparency nor its size.
+    Raises it too where ``into`` does not hold its 16 bits, its transparency, its size or its colours.
     """
     path, kind = Path(source if isinstance(source, (str, os.PathLike)) else "the photo"), ""
     try:

@@ -69,9 +69,11 @@ def write_photo(
 
     kind: the format, such as the photo's own; by default the one that the suffix of ``path`` names.
     A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless, JPEG has quality 95 without
-    chroma subsampling, WebP quality 95 with lossless alpha. EXIF and ICC profile go along where the format has them
-    (all but BMP). Raises InputError where ``check_destination`` or the disk refuses, and where the format cannot hold
-    the photo's alpha, depth or size.
+    chroma subsampling, WebP quality 95 with lossless alpha. The ICC profile goes along where it is one for the pixels
+    that are written, the metadata where the format has a place; what is left out is said in one line of the log. What a
+    PNG says of its colours in other chunks stays in a PNG and becomes a profile elsewhere. Raises InputError where
+    ``check_destination`` or the disk refuses, and where the format cannot hold the photo's alpha, depth, size or
+    colours (PQ, HLG).
     """
     path = Path(path)
     kind = format_of(path) if kind is None else _known(kind)
