@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import stat
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from runtime.cli.command import INTERRUPTED, Parser, fail, photo_size, run_comma
 from runtime.cli.progress import Progress
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.libraries import load
+from runtime.engines.refusal import NotTaken
+from runtime.engines.signing import make_key
 from runtime.errors import DiffLLError, EngineError, InputError
 from runtime.machine.leftovers import remove_held
 from runtime.names import TARGETS, Precision
@@ -79,13 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     package, cache, progress = Package.open(args.package), EngineCache(args.package), Progress()
     ranges = size_ranges(args, package.manifest.pad_multiple)
     builder = make_builder(args, package.manifest.precision)
-    command = shlex.join(["python", "-m", "export.engine", *(word for word in argv if word != "--rebuild")])
+    command = shlex.join(["python", "-m", "export.engine", str(args.package), *options(argv, args.package)])
     timing_cache = cache.folder / f"timing-{builder.target}.cache"
     built = there = 0
-    with build_lock(cache.folder, progress):
+    with build_lock(cache, args.target, progress):
+        make_key()  # before the work: an engine that cannot be signed is of no use
         for sizes, stage in product(ranges, package.manifest.stages):
             key = engine_key(package, stage, builder, sizes, args.batch)
-            if not args.rebuild and cache.find(key) is not None:
+            if not args.rebuild and is_there(cache, key, progress):
                 there += 1
                 continue
             last = next((one.report.get("build_seconds") for one in cache.entries(stage.name, builder.target)), None)
@@ -103,13 +107,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextmanager
-def build_lock(folder: Path, progress: Progress) -> Iterator[None]:
-    """Build into the cache ``folder`` alone: a second builder says so and waits. The lock ends with the process.
-    Raises EngineError where the folder cannot be written."""
-    lock = load("filelock", "export.engine").FileLock(folder / ".lock", mode=0o600)
+def options(argv: Sequence[str], package: Path) -> list[str]:
+    """The words of the command line without the package and --rebuild."""
+    flags = ("--rebuild", "--no-tf32")
+    behind = [i > 0 and argv[i - 1].startswith("--") and argv[i - 1] not in flags for i in range(len(argv))]
+    place = next((i for i, word in enumerate(argv) if Path(word) == package and not behind[i]), -1)
+    return [word for i, word in enumerate(argv) if i != place and word != "--rebuild"]
+
+
+def is_there(cache: EngineCache, key: EngineKey, progress: Progress) -> bool:
+    """Whether the engine is there, built by this user. One with another signature, or none, is told and built again.
+    Raises EngineError for one that is damaged or that others can write to."""
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        return cache.find(key) is not None
+    except NotTaken as error:
+        if error.cause != "foreign":
+            raise
+        progress.note(f"{key.stage}: the engine that is there is built again, as it is not taken: {error.reason}")
+        return False
+
+
+@contextmanager
+def build_lock(cache: EngineCache, target: str, progress: Progress) -> Iterator[None]:
+    """Build into the cache alone: a second builder says so and waits. The lock ends with the process. Raises
+    EngineError where the cache is not this user's or cannot be written."""
+    folder, place = cache.folder, cache.folder / ".lock"
+    lock = load("filelock", "export.engine").FileLock(place, mode=0o600)
+    try:
+        if not folder.is_symlink():
+            folder.mkdir(mode=0o755, exist_ok=True)
+        cache.check(target)
+        if os.path.lexists(folder / ".lock") and not stat.S_ISREG(os.lstat(folder / ".lock").st_mode):
+            raise EngineError(
+                f"{folder / '.lock'}: a link or no regular file; `rm {shlex.quote(str(folder / '.lock'))}`."
+            )
         try:
             held = lock.acquire(timeout=0)
         except TimeoutError:

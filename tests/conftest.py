@@ -203,7 +203,18 @@ def bundled_package(build_package: Callable[..., Path], once: Callable[..., Path
 
 
 @pytest.fixture(scope="session", autouse=True)
-def packages_ahead(request: pytest.FixtureRequest) -> None:
+def signing_key(once: Callable[..., Path]) -> None:
+    """The engines of the tests are signed by a key of their own: nothing is written to the home of who runs them."""
+    os.environ["DIFFLL_ENGINE_KEY"] = str(once("engine.key", _signing_key))
+
+
+def _signing_key(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(os.urandom(32))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_ahead(request: pytest.FixtureRequest, signing_key: None) -> None:
     """Each worker of a run makes other packages first: or one would wait for the other's."""
     ahead = {"gw0": ("tiny_package", "ready_package"), "gw1": ("bundled_package", "half_package")}
     wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}

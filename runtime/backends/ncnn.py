@@ -7,6 +7,7 @@ update are numpy's. Half precision is how ncnn keeps weights and tensors; what g
 
 from __future__ import annotations
 
+import ctypes
 import io
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.cache import PARAM, SHIFTS, WEIGHTS, Engine
+from ..engines.cache import PARAM, SHIFTS, WEIGHTS
+from ..engines.entry import Engine
 from ..engines.fit import Machine, needed
 from ..engines.libraries import loading
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
@@ -140,6 +142,40 @@ def keep_precision(options: Any, precision: Precision) -> None:
             setattr(options, option, option in (f"use_{precision}_storage", f"use_{precision}_packed"))
 
 
+def load_net(net: Any, param: bytes, weights: bytes) -> str:
+    """Load an engine into ncnn's ``net`` from memory: from a file it would read what may be another one since it was
+    hashed. Returns why it cannot be loaded, or ""."""
+    try:
+        text = param.decode()
+    except UnicodeDecodeError:
+        return "its layers are no text"
+    reader = _Weights(weights)
+    if "\0" in text or net.load_param_mem(text):
+        return "its layers cannot be read"
+    if net.load_model(reader):
+        return f"its weights end too early, at {reader.place:,} of {len(weights):,} bytes"
+    return f"its weights have {len(weights) - reader.place:,} bytes too many" if reader.place != len(weights) else ""
+
+
+class _Weights(ncnn.DataReader):  # type: ignore[misc]
+    """Weights in memory, for ncnn to copy from: its own ``load_model_mem`` keeps pointers into what Python frees."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content, self.place = memoryview(content), 0
+
+    def read(self, buffer: Any, size: int) -> int:
+        """buffer: a capsule of the memory to fill with ``size`` bytes. Returns how many there were."""
+        part = self._content[self.place : self.place + size]
+        self.place += len(part)
+        ctypes.memmove(_pointer(buffer, None), bytes(part), len(part))
+        return len(part)
+
+
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+
+
 class _Net:
     """A loaded engine. device: the number of a Vulkan device, or _CPU. pools: for tensors and for scratch memory."""
 
@@ -154,14 +190,10 @@ class _Net:
         # use_packing_layout stays on: without it a full-size photo takes 3.3 s in place of 4.2 on an AVX-512
         # processor, but ncnn 1.0.20261020 crashes on networks with few channels
         options.num_threads = usable_cores()
-        try:
-            param = engine.read(PARAM).decode()
-            engine.read(WEIGHTS)  # the hash
-        except UnicodeDecodeError as error:
-            raise engine.failure("not an engine of ncnn") from error
-        self.layers = {words[0] for line in param.splitlines() if (words := line.split())}
-        if self._net.load_param_mem(param) or self._net.load_model(str(engine.path / WEIGHTS)):
-            raise engine.failure(f"ncnn {ncnn.__version__} cannot load it")
+        param, weights = engine.read(PARAM), engine.read(WEIGHTS)
+        if reason := load_net(self._net, param, weights):
+            raise engine.failure(f"ncnn {ncnn.__version__} cannot load it ({reason})")
+        self.layers = {words[0] for line in param.decode().splitlines() if (words := line.split())}
 
     def run(self, inputs: Sequence[Array], result: Array) -> None:
         """inputs: (C, H, W) float32, contiguous. Raises EngineError."""

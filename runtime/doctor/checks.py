@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..engines.cache import Engine, EngineCache, build_command
+from ..engines.cache import EngineCache
+from ..engines.entry import Engine
 from ..engines.fit import Machine, misfit, photo_sizes
 from ..engines.libraries import install_line, installed, is_server_build, library_of, wheel_of
+from ..engines.refusal import NotTaken
 from ..machine.gpu import Gpu, is_jetson
 from ..machine.host import ONNXRUNTIME_WHEELS, nvidia_devices
-from ..names import BACKENDS
+from ..names import BACKENDS, TARGETS
 from ..package.reading import Package
 from .child import NVIDIA, run_probe
 
@@ -158,10 +160,8 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
 
     An engine that does not fit is no problem while another one for the same stage and sizes does.
     """
-    cache = EngineCache(package.path)
-    engines = list(cache.entries())
-    folders = [path for path in sorted(cache.folder.glob("[!.]*")) if path.is_dir()]
-    if not folders:
+    engines, refused = EngineCache(package.path).look()
+    if not engines and not refused:
         yield Check("engines", "none", "absent", f"{package.path} has none yet")
     targets = {str(engine.key.get("target")) for engine in engines}
     tried = "openvino" in targets and versions.get("openvino")
@@ -183,32 +183,24 @@ def check_engines(package: Package, gpu: Gpu | None, versions: Mapping[str, str]
             fix = shlex.join(["rm", "-r", str(engine.path)])
             yield Check("engines", name, "absent", f"left over, another one fits ({reason})", fix)
         else:
-            fix = install_line(library_of(target)) if versions.get(target) == "" else _rebuild_line(engine, package)
+            fix = install_line(library_of(target)) if versions.get(target) == "" else engine.command
             yield Check("engines", name, "problem", f"stale: {reason}", fix)
-    for path in folders:
-        if path not in reasons:
-            fix = shlex.join(["rm", "-r", str(path)])
-            yield Check("engines", path.name, "problem", "damaged, or others can write to it; build it again", fix)
+    for one in refused:
+        yield _check_refused(one, package)
+
+
+def _check_refused(one: NotTaken, package: Package) -> Check:
+    name = f"{one.stage} {one.target}" if one.stage else one.brief(package.path).partition(":")[0]
+    target = one.target if one.target in TARGETS else ""
+    return Check("engines", name, "problem", f"not taken: {one.reason}", one.cure(package.path, target))
 
 
 def _sizes(engine: Engine, package: Package) -> str:
-    """Of the photos that it takes; nothing where it takes all, or its entry, which may come from anywhere, is odd."""
-    try:
-        sizes = photo_sizes(package.manifest.stage(str(engine.key.get("stage"))), engine)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return ""
+    """Of the photos that it takes; nothing where it takes all."""
+    sizes = photo_sizes(package.manifest.stage(engine.key["stage"]), engine)
     return f" (photos of {sizes})" if sizes else ""
 
 
 def _place(engine: Engine) -> str:
     """What an engine is for: two of the same place serve the same photos."""
     return json.dumps([engine.key.get(part) for part in ("stage", "target", "profile")], sort_keys=True)
-
-
-def _rebuild_line(engine: Engine, package: Package) -> str:
-    """The command that built the engine, if it is nothing but that: users will paste it into a shell."""
-    command = str(engine.report.get("command", ""))
-    if re.fullmatch(r"python -m export\.engine [\w ./:=+,'~-]+", command):
-        return command
-    target = str(engine.key.get("target"))
-    return build_command(package.path, target if re.fullmatch(r"[\w-]+", target) else "TARGET")

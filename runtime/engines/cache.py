@@ -1,25 +1,33 @@
 """Engines built on this machine, kept beside the package's graphs: ``PACKAGE/engines/<key>/``.
 
 An engine is code of the machine that it was built on. So the key holds everything that makes one stale, an entry
-appears whole or not at all, its files are hashed before they are loaded, and a cache that others can write is refused.
+appears whole or not at all, and one is taken only where this user's own build made it: its ``engine.json`` bears a
+signature by a key outside of the package (``signing``), nobody else can write to it, and what is loaded are the bytes
+that were hashed.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
+import os
+import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError
-from ..machine.files import only_ours, write_folder
+from ..machine.files import write_folder
+from .entry import ENTRY, Engine, digest_of, entry_text, read_entry
+from .refusal import NotTaken, check_place, unreadable
+from .signing import make_key
 
 FOLDER = "engines"
-_ENTRY = "engine.json"
+_DIGEST = re.compile("[0-9a-f]{32}")
+_MOST = 500  # entries that are looked at
 # The files of an engine: TensorRT's and TensorRT-RTX's, OpenVINO's, onnxruntime's, and ncnn's three.
 PLAN = "engine.plan"
 BLOB = "engine.blob"
@@ -44,123 +52,103 @@ class EngineKey:
 
     @property
     def digest(self) -> str:
-        return _digest(asdict(self))
-
-
-def _digest(key: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def build_command(package: Path, target: str) -> str:
-    """The command line that builds the engines of a package."""
-    return f"python -m export.engine {shlex.quote(str(package))} --target {target}"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """One entry of the cache."""
-
-    path: Path
-    key: Mapping[str, Any]
-    """An ``EngineKey`` as it was read: nothing in it is checked."""
-    files: Mapping[str, tuple[str, int]]
-    """Name -> (sha256, bytes)."""
-    report: Mapping[str, Any]
-    """What the build took, and what the engine needs."""
-
-    def read(self, name: str) -> bytes:
-        """The bytes of one file, hash checked. Raises EngineError with the command that builds it again."""
-        if name not in self.files:
-            raise self.failure(f"not an engine of {self.key.get('target')} (no {name})")
-        digest, size = self.files[name]
-        try:
-            content = (self.path / name).read_bytes()
-        except OSError as error:
-            raise self.failure(f"cannot be read ({error.strerror})", name) from error
-        if len(content) != size or sha256(content).hexdigest() != digest:
-            found = f"{len(content):,} bytes that are not the {size:,} that were built"
-            raise self.failure(f"{found} (truncated, or a foreign engine)", name)
-        return content
-
-    @property
-    def intact(self) -> bool:
-        """Whether the key is the one that the folder was named after."""
-        return self.path.name == _digest(self.key)
-
-    @property
-    def rebuild(self) -> str:
-        """The sentence that says how to build it again."""
-        command = str(self.report.get("command", "")) or build_command(self.path.parent.parent, "TARGET")
-        return f"Build it again: `{command} --rebuild`."
-
-    def failure(self, reason: str, file: str = "") -> EngineError:
-        """The error for an engine, or one file of it, that cannot be used; it ends with ``rebuild``."""
-        return EngineError(f"{self.path / file}: {reason}. {self.rebuild}")
+        return digest_of(asdict(self))
 
 
 class EngineCache:
     """The cache of one package. Only this user may be able to write it."""
 
     def __init__(self, package: Path) -> None:
-        self.folder = package / FOLDER
+        self.package, self.folder = package, package / FOLDER
 
     def find(self, key: EngineKey) -> Engine | None:
-        """The entry for ``key``, every file checked, or None. Raises EngineError when it is damaged or foreign."""
+        """The entry for ``key``, every file checked, or None. Raises NotTaken, and EngineError for a damaged file."""
         path = self.folder / key.digest
-        if not path.is_dir():
+        try:
+            self.check(key.target)
+            engine = read_entry(path)
+            if not engine.intact:
+                raise NotTaken(path, "built for something else than its name says (foreign)", "damaged")
+        except FileNotFoundError:
             return None
-        engine = self._load(path)
-        if not engine.intact:
-            raise engine.failure("built for something else than its name says (foreign)")
+        except NotTaken as error:
+            raise error.with_cure(self.package, key.target) from error
         for name in engine.files:
             engine.read(name)
         return engine
 
-    def entries(self, stage: str = "", target: str = "") -> Iterator[Engine]:
-        """Every readable entry, or those of one stage and target, unhashed, newest first. Damaged ones are left out,
-        and one that a builder is replacing at this moment may be."""
-        found = []
-        for path in self.folder.glob("[!.]*"):
-            with suppress(OSError):
-                found.append(((path / _ENTRY).stat().st_mtime_ns, path))
-        for _, path in sorted(found, reverse=True):
-            with suppress(EngineError):
-                engine = self._load(path)
-                if stage in ("", engine.key.get("stage")) and target in ("", engine.key.get("target")):
-                    yield engine
-
-    def _load(self, path: Path) -> Engine:
-        unread = Engine(path, {}, {}, {})
+    def check(self, target: str = "") -> None:
+        """Raise NotTaken where the folder of all engines is not this user's alone, FileNotFoundError without one.
+        target: of the engines that are wanted."""
+        found = os.lstat(self.folder)
         try:
-            for place in (self.folder, path):
-                if not only_ours(place.stat()):
-                    cure = f"`chmod -R go-w {self.folder}` if you built it yourself, else delete it. {unread.rebuild}"
-                    raise EngineError(f"{place}: others can write to it, and an engine is a program. {cure}")
-            raw = json.loads((path / _ENTRY).read_bytes())
-            files = {str(name): (str(one["sha256"]), int(one["bytes"])) for name, one in raw["files"].items()}
-            key, report = dict(raw["key"]), dict(raw["report"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise unread.failure(f"damaged ({type(error).__name__})", _ENTRY) from error
-        if any(Path(name).name != name or name in ("", ".", "..") for name in files):
-            raise unread.failure("names a file outside its folder (foreign)", _ENTRY)
-        return Engine(path, key, files, report)
+            if not stat.S_ISDIR(found.st_mode):
+                raise NotTaken(self.folder, "a link or a file, and engines are kept in a folder of the package", "link")
+            check_place(self.folder, found)
+        except NotTaken as error:
+            raise error.with_cure(self.package, target) from error
+
+    def entries(self, stage: str = "", target: str = "") -> Iterator[Engine]:
+        """The engines of one stage and target, or all, that this user built, unhashed, newest first."""
+        return iter(self.look(stage, target)[0])
+
+    def look(self, stage: str = "", target: str = "") -> tuple[list[Engine], list[NotTaken]]:
+        """(``entries``, and what else is there and is not taken, which may not say its stage and target). One that a
+        builder is replacing at this moment may be left out."""
+
+        def wanted(one: str, other: str) -> bool:
+            return one in ("", stage or one) and other in ("", target or other)
+
+        taken: list[Engine] = []
+        others: list[NotTaken] = []
+        try:
+            self.check()
+            with os.scandir(self.folder) as found:
+                names = list(islice((one.name for one in found if _DIGEST.fullmatch(one.name)), _MOST + 1))
+        except FileNotFoundError:
+            return [], []
+        except NotTaken as error:
+            return [], [error]
+        except OSError as error:
+            return [], [unreadable(self.folder, error)]
+        if len(names) > _MOST:
+            others.append(NotTaken(self.folder, f"more than {_MOST} engines; those beyond are left out", "damaged"))
+        for path in self._newest_first(names[:_MOST]):
+            try:
+                engine = read_entry(path)
+                if wanted(engine.key["stage"], engine.key["target"]):
+                    taken.append(engine)
+            except FileNotFoundError:
+                continue
+            except NotTaken as error:
+                if wanted(error.stage, error.target):
+                    others.append(error)
+        return taken, others
+
+    def _newest_first(self, names: list[str]) -> list[Path]:
+        found = []
+        for name in names:
+            path, changed = self.folder / name, 0
+            with suppress(OSError):
+                changed = (path / ENTRY).stat(follow_symlinks=False).st_mtime_ns
+            found.append((changed, path))
+        return [path for _, path in sorted(found, reverse=True)]
 
     def store(self, key: EngineKey, files: Mapping[str, bytes], report: Mapping[str, Any]) -> Engine:
-        """Put an engine into the cache, whole or not at all; an entry of the same key is replaced. Raises EngineError
-        when it cannot be written."""
-        path = self.folder / key.digest
-        content = {
-            "key": asdict(key),
-            "files": {name: {"sha256": sha256(one).hexdigest(), "bytes": len(one)} for name, one in files.items()},
-            "report": dict(report),
-        }
+        """Put an engine into the cache, signed, whole or not at all; an entry of the same key is replaced. Raises
+        EngineError when it cannot be written, or the key of this user not made."""
+        path, signer = self.folder / key.digest, make_key()
+        hashes = {name: (sha256(content).hexdigest(), len(content)) for name, content in files.items()}
+        entry = entry_text(Engine(path, asdict(key), hashes, report), signer).encode()
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            with write_folder(path, overwrite=True, mode=0o700) as work:
-                for name, one in files.items():
-                    (work / name).write_bytes(one)
-                (work / _ENTRY).write_text(json.dumps(content, indent=1) + "\n")
+            self.folder.mkdir(mode=0o755, exist_ok=True)
+            with write_folder(path, overwrite=True, mode=0o755) as work:
+                for name, content in {**files, ENTRY: entry}.items():
+                    file = work / name
+                    file.touch(mode=0o644)  # whatever the umask says: others cannot write to it
+                    file.write_bytes(content)
         except OSError as error:
             cure = "free space or permissions, then run again"
             raise EngineError(f"{path}: the engine cannot be written ({error.strerror}); {cure}.") from error
-        return self._load(path)
+        self.check()
+        return read_entry(path)

@@ -12,8 +12,10 @@ from ..errors import EngineError
 from ..machine.gpu import Gpu
 from ..package.manifest import Stage
 from ..package.reading import Package
-from .cache import Engine, EngineCache, build_command
+from .cache import EngineCache
+from .entry import Engine
 from .libraries import library_of, module_name
+from .refusal import NotTaken, build_command
 
 REWRITE_VERSION = {"openvino": 2, "ncnn": 1, "cuda": 1}
 """Target -> version of how a package's graph is rewritten before it is compiled (``backends/openvino/graph.py``,
@@ -65,16 +67,18 @@ def environment(target: str, version: str) -> dict[str, Any]:
 
 def misfit(engine: Engine, package: Package, machine: Machine) -> str:
     """Why the engine cannot be used here, or ""."""
-    key, target = engine.key, str(engine.key.get("target"))
-    graphs = {stage.name: package.manifest.files[stage.file][0] for stage in package.manifest.stages}
-    built, flags = key.get("environment"), key.get("flags")
+    key, target = engine.key, str(engine.key["target"])
+    stages = {stage.name: stage for stage in package.manifest.stages}
+    stage, built = stages.get(key["stage"]), key["environment"]
     if not engine.intact:
-        return "its engine.json was changed after the build"
-    if graphs.get(str(key.get("stage"))) != key.get("graph_sha256"):
+        return "built for something else than its name says"
+    if stage is None or package.manifest.files[stage.file][0] != key["graph_sha256"]:
         return "built from another graph than the package's"
-    if not isinstance(built, dict) or not isinstance(flags, dict):
-        return "it does not say what it was built with"
-    if flags.get("rewrite") != REWRITE_VERSION.get(target):
+    try:
+        photo_sizes(stage, engine)
+    except (KeyError, ValueError):
+        return "built for other inputs than the package's"
+    if key["flags"].get("rewrite") != REWRITE_VERSION.get(target):
         return "another version of this project compiled it"
     version = machine.versions.get(target, "")
     if not version:
@@ -97,23 +101,35 @@ def misfit(engine: Engine, package: Package, machine: Machine) -> str:
 
 def usable(package: Package, stage: str, target: str, machine: Machine) -> tuple[list[Engine], list[str]]:
     """The stage's engines that fit here, newest first, and a line for each of the others: its name and why not."""
-    fitting, others = [], []
-    for engine in EngineCache(package.path).entries(stage, target):
+    fitting, stale, refused = _sorted(package, stage, target, machine)
+    return fitting, [*(one.brief(package.path) for one in refused), *stale]
+
+
+def _sorted(
+    package: Package, stage: str, target: str, machine: Machine
+) -> tuple[list[Engine], list[str], list[NotTaken]]:
+    """Those that fit, a line for each of those that do not, and those that are not taken whatever they fit."""
+    fitting, stale = [], []
+    engines, refused = EngineCache(package.path).look(stage, target)
+    for engine in engines:
         if reason := misfit(engine, package, machine):
-            others.append(f"{engine.path.name}: {reason}")
+            stale.append(f"{engine.path.name}: {reason}")
         else:
             fitting.append(engine)
-    return fitting, others
+    return fitting, stale, refused
 
 
 def needed(package: Package, stage: str, target: str, machine: Machine) -> list[Engine]:
-    """The engines of ``usable``, at least one. Raises EngineError with the command that builds it."""
-    fitting, others = usable(package, stage, target, machine)
-    if not fitting:
-        found = f" ({'; '.join(others[:3])})" if others else ""
-        cure = f"build it: `{build_command(package.path, target)}`."
-        raise EngineError(f"{package.path}: no {target} engine of {stage} for this machine{found}; {cure}")
-    return fitting
+    """The engines of ``usable``, at least one. Raises EngineError with the command that builds it, or that makes one
+    that is there usable."""
+    fitting, stale, refused = _sorted(package, stage, target, machine)
+    if fitting:
+        return fitting
+    if refused:
+        raise refused[0].with_cure(package.path, target)
+    found = f" ({'; '.join(stale[:3])})" if stale else ""
+    cure = f"build it: `{build_command(package.path, target)}`."
+    raise EngineError(f"{package.path}: no {target} engine of {stage} for this machine{found}; {cure}")
 
 
 def photo_sizes(stage: Stage, engine: Engine) -> str:

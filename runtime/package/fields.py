@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ..errors import PackageError
+from ..errors import PackageError, one_line
 
 T = TypeVar("T")
+_AGAIN = "build the package again"
+
+
+def read_json(content: bytes, where: str, again: str = _AGAIN) -> Fields:
+    """The JSON object in ``content``, no key twice. Raises PackageError. where: the file, for its messages; again: what
+    to do about a damaged one."""
+    try:
+        raw = json.loads(content, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{where}: not whole JSON ({one_line(error)}); {again}.") from error
+    return Fields(raw, where, again)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different: with two of a name, two readers could see two documents."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 class Fields:
     """One JSON object under ``where``. Ask for each key once, in a ``with`` block: a key that nobody asked for by its
     end is an error, because a newer writer may have meant something by it."""
 
-    def __init__(self, value: Any, where: str) -> None:
-        self.where = where
+    def __init__(self, value: Any, where: str, again: str = _AGAIN) -> None:
+        self.where, self.again = where, again
         if not isinstance(value, dict):
             raise self.wrong(f"{show(value)} where an object is wanted")
         self._value = value
@@ -27,11 +47,14 @@ class Fields:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         unknown = sorted(set(self._value) - self._asked)
         if unknown and error is None:
-            what = f"unknown key {show(unknown[0])}; the package is damaged or of a newer toolkit"
-            raise PackageError(f"{self.where}: {what}: update the runtime.")
+            what = f"unknown key {show(unknown[0])}; it is damaged or of a newer toolkit"
+            raise PackageError(f"{self.where}: {what}: update the runtime or {self.again}.")
 
     def wrong(self, what: str) -> PackageError:
-        return PackageError(f"{self.where}: {what}; build the package again.")
+        return PackageError(f"{self.where}: {what}; {self.again}.")
+
+    def has(self, key: str) -> bool:
+        return key in self._value
 
     def get(self, key: str, kind: type[T], sound: Callable[[T], object] = lambda _: True, wanted: str = "") -> T:
         """The value of ``key``. wanted: what ``sound`` takes a value of this type for, in words."""
@@ -71,18 +94,18 @@ class Fields:
         return tuple(values)
 
     def child(self, key: str) -> Fields:
-        return Fields(self.get(key, dict), f"{self.where}: {key}")
+        return Fields(self.get(key, dict), f"{self.where}: {key}", self.again)
 
     def children(self, key: str) -> Iterator[tuple[str, Fields]]:
         """The entries of an object whose keys are free names."""
         for name, value in self.get(key, dict).items():
-            with Fields(value, f"{self.where}: {key}: {show(name)}") as entry:
+            with Fields(value, f"{self.where}: {key}: {show(name)}", self.again) as entry:
                 yield name, entry
 
     def items(self, key: str) -> Iterator[Fields]:
         """The entries of a list of objects."""
         for index, value in enumerate(self.get(key, list)):
-            with Fields(value, f"{self.where}: {key}[{index}]") as entry:
+            with Fields(value, f"{self.where}: {key}[{index}]", self.again) as entry:
                 yield entry
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..errors import PackageError, one_line
+from ..errors import PackageError
 from ..names import DTYPES, PRECISIONS, PUBLISHED, DType, Precision
 from ..sampling import Sampling, timesteps
-from .fields import Fields, show
+from .fields import Fields, read_json, show
 from .samplings import samplings_from, samplings_json
 
 MANIFEST = "manifest.json"
@@ -182,20 +182,8 @@ class Manifest:
     @classmethod
     def from_json(cls, content: bytes, where: str) -> Manifest:
         """The manifest, every key and value checked. Raises PackageError; where: the file, for its message."""
-        try:
-            raw = json.loads(content, object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as error:
-            raise PackageError(f"{where}: not whole JSON ({one_line(error)}); build the package again.") from error
-        with Fields(raw, where) as top:
+        with read_json(content, where) as top:
             return _manifest(top)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys are all different: with two of a name, two readers could see two manifests."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
 
 
 def _manifest(top: Fields) -> Manifest:

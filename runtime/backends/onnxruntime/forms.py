@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import onnxruntime as ort
 
-from ...engines.cache import GRAPH, Engine, build_command
+from ...engines.cache import GRAPH
+from ...engines.entry import Engine
 from ...engines.fit import Machine, usable
+from ...engines.refusal import build_command
 from ...names import CUDA_PRECISIONS, LOOP
 from ...package.guard import FUSED, check_graph
 from ...package.reading import Package

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...engines.cache import BLOB, Engine
+from ...engines.cache import BLOB
+from ...engines.entry import Engine
 from ...engines.fit import Machine, environment, photo_sizes, usable
 from ...engines.libraries import loading
+from ...engines.refusal import build_command
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
 from ...names import LOOP, Precision
@@ -51,7 +53,7 @@ class OpenVinoBackend(HostBackend):
         self._package, self._device = package, ", ".join(providers or (CPU,))
         self._core = open_core(self._device, package.manifest.precision)
         self._computes = compute_precision(self._core, package.manifest.precision)
-        engines = _engines(package, self._core) if self._device == CPU else []
+        engines, others = _engines(package, self._core) if self._device == CPU else ([], [])
         sized = [engine for engine in engines if engine.key.get("profile")]
         self._any_size = {str(engine.key["stage"]): engine for engine in engines if engine not in sized}
         self._sized = [] if low_memory else sized
@@ -59,6 +61,11 @@ class OpenVinoBackend(HostBackend):
         if sizes := ", ".join(sorted({photo_sizes(stage_of(str(engine.key["stage"])), engine) for engine in sized})):
             what = "left out: they take more memory" if low_memory else "run photos of that size"
             self.why = f"engines of {sizes} {what}"
+        if others:
+            told = f"engines that are not taken ({'; '.join(others[:3])})"
+            self.why = "; ".join(
+                filter(None, (self.why, f"{told}: `{build_command(package.path, TARGET)}` builds more"))
+            )
         self._form = PLAIN
         self._requests: dict[str, ov.InferRequest] = {}
         self._requests_of_size: dict[Path, ov.InferRequest] = {}
@@ -184,7 +191,8 @@ def engine_environment(core: ov.Core, precision: Precision) -> dict[str, Any]:
     }
 
 
-def _engines(package: Package, core: ov.Core) -> list[Engine]:
-    """The compiled models of this package's graphs, this machine and this version."""
+def _engines(package: Package, core: ov.Core) -> tuple[list[Engine], list[str]]:
+    """The compiled models of this package's graphs, this machine and this version; and why the others are not."""
     here = Machine({TARGET: ov.get_version()}, environment=engine_environment(core, package.manifest.precision))
-    return [engine for stage in package.manifest.stages for engine in usable(package, stage.name, TARGET, here)[0]]
+    found = [usable(package, stage.name, TARGET, here) for stage in package.manifest.stages]
+    return [engine for one, _ in found for engine in one], list(dict.fromkeys(line for _, one in found for line in one))

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...engines.cache import PLAN, Engine, build_command
+from ...engines.cache import PLAN
+from ...engines.entry import Engine
 from ...engines.fit import Machine, needed, photo_of, photo_sizes
+from ...engines.refusal import build_command
 from ...errors import InputError
 from ...package.manifest import Stage
 from ...package.reading import Package

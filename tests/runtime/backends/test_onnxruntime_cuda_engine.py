@@ -19,7 +19,8 @@ from runtime import BackendUnavailableError, EngineError, Enhancer, InputError, 
 from runtime.backends.base import PLAIN
 from runtime.backends.onnxruntime import session as onnxruntime_
 from runtime.doctor.checks import check_engines
-from runtime.engines.cache import GRAPH, Engine, EngineCache, EngineKey
+from runtime.engines.cache import GRAPH, EngineCache, EngineKey
+from runtime.engines.entry import Engine
 from runtime.machine.gpu import Gpu
 from runtime.package.reading import Package
 

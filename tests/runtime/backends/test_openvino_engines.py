@@ -16,7 +16,7 @@ from sampled import with_samplings
 from runtime import EngineError, Enhancer
 from runtime.backends.openvino import backend as openvino_
 from runtime.doctor import checks
-from runtime.engines.cache import EngineCache
+from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.fit import REWRITE_VERSION, Machine, misfit
 from runtime.package.reading import Package
 
@@ -79,14 +79,10 @@ def test_a_damaged_one_is_named_with_the_cure(compiled, tmp_path):
 
 def test_one_that_openvino_refuses_is_named_with_the_cure(compiled, tmp_path):
     """Whole, of this machine by its key, and nothing that OpenVINO can read."""
-    from hashlib import sha256
-
     package = shutil.copytree(compiled, tmp_path / "package")
-    entry = next(package.glob("engines/*/engine.json"))
-    content = json.loads(entry.read_text())
-    (entry.parent / "engine.blob").write_bytes(b"nothing")
-    content["files"]["engine.blob"] = {"sha256": sha256(b"nothing").hexdigest(), "bytes": 7}
-    entry.write_text(json.dumps(content))
+    cache = EngineCache(package)
+    engine = next(cache.entries())
+    cache.store(EngineKey(**engine.key), {"engine.blob": b"nothing"}, engine.report)
     with pytest.raises(EngineError, match=r"OpenVINO .* cannot load it.*--target openvino --rebuild"):
         Enhancer.open(package, backend="openvino")
 

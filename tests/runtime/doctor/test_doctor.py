@@ -16,6 +16,7 @@ from runtime.doctor import __main__ as doctor
 from runtime.doctor import checks, child, probes
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.fit import GpuScope, environment
+from runtime.errors import EngineError
 from runtime.machine.gpu import Gpu
 from runtime.package.manifest import Manifest, Stage
 from runtime.package.reading import Package
@@ -228,7 +229,8 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     command = "python -m export.engine package --target tensorrt --size 640x480"
     store("10.3.0", command=command)
     (stale,) = checks.check_engines(package, RTX, versions)
-    assert (stale.name, stale.verdict, stale.fix) == ("dwt tensorrt", "problem", command)
+    assert (stale.name, stale.verdict) == ("dwt tensorrt", "problem")
+    assert stale.fix == f"python -m export.engine {path} --target tensorrt --size 640x480"  # where the package is now
     assert "built with tensorrt 10.3.0, installed is 10.13.0" in stale.detail
 
     store("10.13.0")  # the same engine built again: the old one is only left over
@@ -274,13 +276,14 @@ def test_the_photos_that_an_engine_takes_are_named(tiny_package, tmp_path):
     store({})
     store({"details1": [shapes[1]] * 3})
     store({"details1": shapes})
-    store({"details1": [[1], None, "x"]})
+    with pytest.raises(EngineError, match="three shapes an input is wanted"):
+        store({"details1": [[1], None, "x"]})
     found = checks.check_engines(package, RTX, {"tensorrt": "10.13.0"})
-    assert sorted(check.detail for check in found) == [
-        "fits",
+    assert sorted(check.detail.partition("(engine.json")[0] for check in found) == [
         "fits",
         "fits (photos of 192x96)",
         "fits (photos of 32x16 to 192x96, batch up to 2)",
+        "not taken: damaged ",
     ]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engines.cache import Engine, EngineCache, EngineKey
+from runtime.engines.cache import EngineCache, EngineKey
+from runtime.engines.entry import Engine
 from runtime.engines.fit import REWRITE_VERSION, GpuScope, Machine, environment, misfit, needed, usable
 from runtime.errors import EngineError
 from runtime.machine.gpu import Gpu
@@ -54,7 +55,7 @@ CHANGES = {
     ),
     "graph": (lambda one: replace(one, graph_sha256="b" * 64), "built from another graph than the package's"),
     "rewrite": (lambda one: replace(one, flags={"rewrite": -1}), "another version of this project compiled it"),
-    "environment": (lambda one: replace(one, environment=[]), "it does not say what it was built with"),
+    "environment": (lambda one: replace(one, environment={}), "built with None, installed is 2.0"),
     "gpu": (
         lambda one: key(one.target, GpuScope("device", "NVIDIA H100", ("9.0",))),
         "built for NVIDIA H100, 9.0; here is NVIDIA L4, 8.9",
@@ -117,7 +118,7 @@ def test_newest_first_and_an_error_with_the_reasons_and_the_command(package):
 
 def test_an_entry_that_goes_while_the_cache_is_read_is_left_out(package, monkeypatch):
     """A builder renames the old entry away before the new one takes its name."""
-    kept, going = store(package, key("ncnn")), store(package, replace(key("ncnn"), profile={"x": []}))
+    kept, going = store(package, key("ncnn")), store(package, replace(key("ncnn"), profile={"x": [[1]] * 3}))
     stat = Path.stat
 
     def gone(path: Path, **options):
@@ -128,7 +129,7 @@ def test_an_entry_that_goes_while_the_cache_is_read_is_left_out(package, monkeyp
 
     monkeypatch.setattr(Path, "stat", gone)
     assert [engine.path for engine in EngineCache(package.path).entries()] == [kept.path]
-    going = store(package, replace(key("ncnn"), profile={"x": []}))
+    going = store(package, replace(key("ncnn"), profile={"x": [[1]] * 3}))
     monkeypatch.setattr(Path, "stat", lambda path, **options: stat(gone_first(path), **options))
 
     def gone_first(path: Path) -> Path:
