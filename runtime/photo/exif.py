@@ -30,6 +30,9 @@ STORAGE = _tags(
 """Tags of a TIFF that say how it stored its pixels and its ICC profile, and of a thumbnail: untrue in a new file.
 531, the position of subsampled colours, is not among them: EXIF asks for it, and nothing of ours is subsampled."""
 
+PRINTED_SIZE = frozenset({_ORIENTATION, _X, _Y, 296})
+"""Tags that say nothing which an upright picture in a file with a resolution of its own lacks."""
+
 
 def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
     """The block of EXIF ``data``, which may begin with "Exif\\0\\0"; None, with a word in ``left_out``, where it is

@@ -120,7 +120,8 @@ def for_tiff(photo: Photo) -> tuple[Block, Lost]:
 def for_bmp(photo: Photo) -> tuple[bytes, Lost]:
     """(the 8 bytes of the header that hold the resolution, what is lost)."""
     meta, (lost, block) = photo.metadata, _begin(photo, "BMP")
-    brought = {"EXIF": photo.exif, "XMP": meta.xmp}
+    told = block is not None and not block.tags.keys() <= exif.PRINTED_SIZE
+    brought = {"EXIF": told, "XMP": meta.xmp}
     lost.no_place.extend(name for name, data in brought.items() if data)
     _no_resources(photo, lost)
     _no_text(photo, lost)

@@ -46,6 +46,10 @@ def read_photo(
     width, height and bits a sample (8 or 16); what that raises as InputError goes on with the path (or "the photo") in
     front.
 
+    EXIF (byte for byte), XMP, IPTC, resolution, comments and text come along, with orientation 1 and the picture's own
+    size; not thumbnails and what says how the pixels were stored. What of it is damaged is left out, and named when the
+    photo is written.
+
     Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
     or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
     Raises it too where ``into`` does not hold its 16 bits, its transparency, its size or its colours.
