@@ -84,7 +84,10 @@ def _chunks(file: BinaryIO, left_out: list[str]) -> Iterator[Chunk]:
                 data = file.read(length)
                 if len(data) < length:
                     return
-                yield kind, data
+                if zlib.crc32(data, zlib.crc32(kind)) == int.from_bytes(file.read(4), "big"):
+                    yield kind, data
+                else:
+                    left_out.append(f"its {kind.decode('latin-1')} chunk (it is damaged)")
         position += 12 + length
 
 

@@ -89,6 +89,8 @@ def test_only_critical_chunks_decide() -> None:
                 for place in (33, len(whole) - 12):
                     photo = read_photo(whole[:place] + damaged + whole[place:])
                     np.testing.assert_array_equal(photo.pixels, samples, err_msg=f"{kind!r} {body!r} {place}")
+    text = read_photo(whole[:33] + TEXTS["tEXt"][:-1] + b"?" + whole[33:]).metadata
+    assert (text.text, text.left_out) == ((), ("its tEXt chunk (it is damaged)",))
     with pytest.raises(InputError, match="wrong checksum in its b'IDAT' part"):
         read_photo(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
 
