@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .colour import written
+from .colour import Colour, written
 from .photo import Photo
 
 
@@ -74,15 +74,20 @@ def check_photo(where: Path | str, kind: str, photo: Photo, *, copies: int = 1) 
 
     where: the name of its file in a message.
     """
+    check_colours(where, kind, photo.icc_profile, photo.colour, channels_of(photo, kind))
     height, width = photo.pixels.shape[:2]
     deep = photo.pixels.dtype == np.uint16
     check_holds(where, kind, width * copies, height, deep=deep, alpha=photo.alpha is not None)
+
+
+def check_colours(where: Path | str, kind: str, profile: bytes | None, own: Colour, channels: int = 3) -> None:
+    """Raise InputError where the format ``kind`` has no place for a photo's colours: those of its ICC profile, or what
+    a PNG says besides. channels: colours a pixel, 1 or 3."""
     try:
-        written(photo.icc_profile, photo.colour, kind, channels_of(photo, kind))
+        written(profile, own, kind, channels)
     except ValueError as error:
-        raise InputError(
-            f"cannot write {where}: the photo has {error} and {kind} has no place for them; write PNG"
-        ) from error
+        what = f"the photo has {error} and {kind} has no place for them"
+        raise InputError(f"cannot write {where}: {what}; write PNG") from error
 
 
 def channels_of(photo: Photo, kind: str) -> int:

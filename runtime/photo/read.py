@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, one_line
 from . import bounds, png_layout, signatures
-from .formats import FORMATS, check_holds, check_photo, written_to
+from .formats import FORMATS, check_colours, check_holds, check_photo, written_to
 from .photo import Photo
 
 if TYPE_CHECKING:
@@ -141,8 +141,10 @@ def _photo(
     _check_size(image.size, path, max_pixels)
     if getattr(image, "is_animated", False) or (layout is not None and layout.frames > 1):
         raise InputError(f"cannot read {path}: this {kind} holds several pictures; save the one you want alone")
+    profile, own = colour.brought(file, kind, image.info.get("icc_profile"), layout, found.left_out)
     if into is not None:  # refused before it is decoded, where its header tells
         where, target = _target(into, kind)
+        check_colours(where, target, profile, own)
         check_holds(where, target, *image.size, deep=depth == 16, alpha=False)
     if check is not None:
         width, height = _stored_size(image)[:: -1 if turn >= 5 else 1]
@@ -151,7 +153,6 @@ def _photo(
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
-    profile, own = colour.brought(file, kind, image.info.get("icc_profile"), layout, found.left_out)
     samples: NDArray[Any]
     samples = load_16bit(image, _open(pixels_of, kind, turn), path) if depth == 16 else to_8bit(image, path)
     if image.mode == "CMYK":
