@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +19,7 @@ from runtime.machine.files import write_file, write_folder
 from runtime.machine.leftovers import tidy
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork at its Nth call")
+ROOT = Path(__file__).parents[3]
 CALLS = ("link", "rename", "replace", "unlink", "rmdir", "mkdir", "open")
 
 
@@ -204,3 +207,35 @@ def test_one_process_alone_in_a_folder(tmp_path: Path) -> None:
     with leftovers.alone_in(tmp_path / "state"):
         assert in_fork(enter) == 3
     assert in_fork(enter) == 0
+
+
+def test_two_containers_with_the_same_process_id_keep_each_others_work(tmp_path: Path) -> None:
+    """Both build one name in a folder that they share; a third, that was killed, is cleaned up behind."""
+    container = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if os.geteuid() != 0 or shutil.which("unshare") is None or subprocess.run([*container, "true"]).returncode:
+        pytest.skip("needs root's unshare")
+    code = (
+        "import os, sys; from pathlib import Path; from runtime.machine.files import write_folder\n"
+        "with write_folder(Path(sys.argv[1]), overwrite=False) as work:\n"
+        "    (work / 'content').write_text(sys.argv[2]); print(os.getpid(), flush=True); sys.stdin.readline()\n"
+    )
+
+    def start(text: str) -> subprocess.Popen[str]:
+        words = [*container, "--kill-child", sys.executable, "-c", code, str(tmp_path / "package"), text]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        return process
+
+    killed, first = start("killed"), start("first")
+    assert len(os.listdir(tmp_path)) == 2
+    killed.kill()
+    killed.communicate(timeout=20)
+    second = start("second")
+    assert len(os.listdir(tmp_path)) == 2, "the killed one's is gone, the living one's is there"
+    first.communicate("\n", timeout=20)
+    assert first.returncode == 0
+    assert "package exists already" in second.communicate("\n", timeout=20)[1]
+    assert os.listdir(tmp_path) == ["package"]
+    assert (tmp_path / "package/content").read_text() == "first"
