@@ -18,6 +18,7 @@ from .records import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 _MOST_BARS = 16
 _PSNR_CEILING = 100.0  # equal pictures have no finite PSNR; they are drawn here
@@ -88,7 +89,7 @@ def _latency(axes: Axes, records: Sequence[Record]) -> str:
     sizes = {size_of(one): one["size"][0] * one["size"][1] / 1e6 for own in lines.values() for one in own}
     axes.set_xticks(list(sizes.values()), [f"{size}\n{value:.2g}" for size, value in sizes.items()])
     axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_formatter("{x:g}")
+    _plain_numbers(axes.yaxis, axes.get_ylim())
     axes.grid(alpha=0.3)
     _legend(axes)
     return (
@@ -118,9 +119,8 @@ def _fidelity(axes: Axes, records: Sequence[Record]) -> str:
             )  # fmt: skip
     axes.set(xlabel=f"seconds a photo of {size} (median)", ylabel="PSNR against the fp32 package, published (dB)")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    _plain_numbers(axes.xaxis, axes.get_xlim())
+    _plain_numbers(axes.yaxis, axes.get_ylim())
     axes.grid(alpha=0.3, which="both")
     _legend(axes)
     return (
@@ -170,6 +170,7 @@ def _peak(axes: Axes, records: Sequence[Record]) -> str:
     axes.axhline(100, color="black", linewidth=0.8)
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_ylabel("share of the measured GEMM peak (%)")
+    _plain_numbers(axes.yaxis, axes.get_ylim())
     axes.grid(axis="y", alpha=0.3)
     _legend(axes)
     return (
@@ -211,6 +212,21 @@ def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         name: {"color": chosen[index % 20], "marker": markers[index % 11], "markersize": 5}
         for index, name in enumerate(dict.fromkeys(names))
     }
+
+
+def _plain_numbers(axis: Axis, limits: tuple[float, float]) -> None:
+    """Ticks such as 0.05, 6 and 2,000, and no powers of ten or offsets. limits: of the axis, once all is drawn on it.
+    On a logarithmic axis the numbers between the powers are written too where it spans less than two of them."""
+    axis.set_major_formatter(lambda value, _: plain(value))
+    if axis.get_scale() == "log":
+        low, high = limits
+        axis.set_minor_formatter(lambda value, _: plain(value) if high < 100 * low else "")
+        axis.set_tick_params(which="minor", labelsize=7)
+
+
+def plain(value: float) -> str:
+    """Without an exponent, and without zeros at the end."""
+    return f"{value:,.9f}".rstrip("0").rstrip(".")
 
 
 def _legend(axes: Axes) -> None:

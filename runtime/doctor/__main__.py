@@ -3,9 +3,9 @@
 ``--json`` prints one object: ``ok`` (no problem), ``summary``, ``version`` (ours), ``machine`` (``platform``,
 ``python``, ``jetson``, ``processor``, ``features`` and ``features_missing``, ``usable_cores``, ``memory_mib``),
 ``gpu`` (null, or ``name``, ``compute_capability``, ``integrated``, ``driver_cuda``), ``libraries`` (distribution ->
-version) and ``checks``, a list of ``section`` (``libraries``, ``gpu``, ``backends`` or ``engines``), ``name``,
-``verdict`` (``ok``, ``absent``: not here and no fault, or ``problem``), ``detail``, ``fix`` (the line to type, or
-"") and ``version``. Exit code: 0 without a problem, 1 with one, 2 for a mistake in the command.
+version) and ``checks``, a list of ``section`` (``libraries``, ``gpu``, ``backends``, ``package`` or
+``engines``), ``name``, ``verdict`` (``ok``, ``absent``: not here and no fault, or ``problem``), ``detail``, ``fix``
+(the line to type, or "") and ``version``. Exit code: 0 without a problem, 1 with one, 2 for a mistake in the command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _MARKS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
 def main(argv: Sequence[str] | None = None) -> int:
     what = "Run a tiny graph on every backend of this machine and say what works and what to type if not."
     parser = Parser(prog=f"python -m {ROOT}.doctor", description=what)
-    parser.add_argument("package", nargs="?", type=Path, metavar="PACKAGE", help="check this package's engines too")
+    package = "check this package too: its hashes, its self-test on each backend, its engines"
+    parser.add_argument("package", nargs="?", type=Path, metavar="PACKAGE", help=package)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 
@@ -41,20 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def examine(package: Package | None) -> dict[str, Any]:
-    """The whole report, as ``--json`` prints it. Takes seconds: every backend is tried."""
+    """The whole report, as ``--json`` prints it. Takes seconds: every backend is tried, with ``package`` on it too."""
     from ..machine.gpu import current_gpu
     from ..machine.host import describe, installed_libraries
     from ..names import __version__
-    from .checks import Check, check_backends, check_engines, check_gpu, check_libraries
+    from .checks import Check, check_backends, check_engines, check_gpu, check_libraries, check_photos
+    from .package import check_package
 
     gpu, libraries = current_gpu(), installed_libraries()
     backends = check_backends(gpu, libraries)
-    checks = [*check_libraries(libraries, gpu), *check_gpu(gpu, libraries), *backends]
+    checks = [*check_libraries(libraries, gpu), check_photos(libraries), *check_gpu(gpu, libraries), *backends]
     runs = [check.name for check in backends if check.verdict == "ok"]
     if not runs:
         checks.append(Check("backends", "none", "problem", "no backend runs here", "pip install onnxruntime"))
     if package is not None:
-        checks += check_engines(package, gpu, {check.name.split()[0]: check.version for check in backends})
+        engines = list(check_engines(package, gpu, {check.name.split()[0]: check.version for check in backends}))
+        checks += [*check_package(package, backends, engines), *engines]
     problems = sum(check.verdict == "problem" for check in checks)
     found = "no problem" if not problems else f"{problems} problem{'s' if problems > 1 else ''}, each with a -> line"
     return {

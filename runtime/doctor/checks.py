@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..cli.command import ROOT
 from ..engines.cache import EngineCache
 from ..engines.entry import Engine
 from ..engines.fit import Machine, misfit, photo_sizes
@@ -31,7 +32,7 @@ class Check:
     """One line of the report."""
 
     section: str
-    """``libraries``, ``gpu``, ``backends`` or ``engines``."""
+    """``libraries``, ``gpu``, ``backends``, ``package`` or ``engines``."""
     name: str
     verdict: Verdict
     """``absent``: not installed or not usable here, which is no fault."""
@@ -57,6 +58,19 @@ def check_libraries(libraries: Mapping[str, str], gpu: Gpu | None) -> Iterator[C
         versions = ", ".join(f"{name} {libraries[name]}" for name in wheels)
         fix = f"pip uninstall -y {' '.join(wheels)} && pip install --force-reinstall {keep}"
         yield Check("libraries", "onnxruntime", "problem", f"{versions}: they overwrite each other's files", fix)
+
+
+def check_photos(libraries: Mapping[str, str]) -> Check:
+    """Whether Pillow is here and does what the command asks of it. libraries: distribution -> version."""
+    pillow = "'pillow>=12,<14'"
+    if not installed("PIL"):
+        detail = f"not installed: `python -m {ROOT}` reads and writes photos with it (arrays in Python need none)"
+        return Check("libraries", "pillow", "problem", detail, f"pip install {pillow}")
+    found, version = run_probe("photos"), libraries.get("pillow", "")
+    if "error" in found:
+        fix = f"pip install --force-reinstall {pillow}"
+        return Check("libraries", "pillow", "problem", found["error"], fix, version)
+    return Check("libraries", "pillow", "ok", found["ran"], version=version)
 
 
 def check_gpu(gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
@@ -92,7 +106,10 @@ def check_backends(gpu: Gpu | None, libraries: Mapping[str, str]) -> list[Check]
 def check_backend(name: str, gpu: Gpu | None, libraries: Mapping[str, str]) -> Iterator[Check]:
     """One library: not installed, broken, or what it runs; then each of its providers or devices, if it has several."""
     if not installed(name):
-        yield Check("backends", name, "absent", "not installed", install_line(name))
+        if name.startswith("tensorrt") and gpu is None and not (nvidia_devices() or is_jetson()):
+            yield Check("backends", name, "absent", "not installed; it needs an NVIDIA GPU, and none is here")
+        else:
+            yield Check("backends", name, "absent", "not installed", install_line(name))
         return
     wheels = ONNXRUNTIME_WHEELS if name == "onnxruntime" else ()
     wheel = next((one for one in wheels if one in libraries), name)

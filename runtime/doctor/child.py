@@ -18,15 +18,16 @@ _CHILD += "importlib.import_module(sys.argv[2]).probe(*sys.argv[3:])"
 MARK = "doctor-probe:"
 
 
-def run_probe(kind: str, *arguments: str) -> dict[str, Any]:
+def run_probe(kind: str, *arguments: str, timeout_s: float | None = None) -> dict[str, Any]:
     """What ``probe(kind, *arguments)`` finds in a fresh process. ``error`` is among it after an error, a crash or a
-    hang, and says how it ended; ``ran`` says how the test graph did."""
+    hang, and says how it ended; ``ran`` says how the test graph did. timeout_s: what is a hang (default: TIMEOUT_S)."""
+    limit = TIMEOUT_S if timeout_s is None else timeout_s
     words = [sys.executable, "-c", _CHILD, json.dumps(sys.path), f"{__package__}.probes", kind, *arguments]
     with tempfile.TemporaryFile("w+", errors="replace") as output:  # a pipe would be held open by grandchildren
         try:
-            done = run(words, stdin=DEVNULL, stdout=output, stderr=STDOUT, timeout=TIMEOUT_S)
+            done = run(words, stdin=DEVNULL, stdout=output, stderr=STDOUT, timeout=limit)
         except TimeoutExpired:
-            return {"error": f"hangs: no answer in {TIMEOUT_S:g} s"}
+            return {"error": f"hangs: no answer in {limit:g} s"}
         output.seek(0)
         text = output.read()
     found: dict[str, Any] = {}

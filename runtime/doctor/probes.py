@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import importlib
+import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.libraries import installed, loading
-from ..errors import one_line
+from ..errors import BackendUnavailableError, one_line
 from ..machine.gpu import current_gpu
 from ..machine.leftovers import scratch_folder
 from .child import MARK, NVIDIA
@@ -170,6 +172,25 @@ def _ncnn(device: str = "") -> dict[str, Any]:
     return {"version": ncnn.__version__, "ran": _ran(np.array(output)[None], f"ran the test graph{where}")}
 
 
+def _photos() -> dict[str, Any]:
+    from ..cli.codecs import try_all
+
+    return {"ran": f"reads and writes {', '.join(try_all())}"}
+
+
+def _self_test(*words: str) -> dict[str, Any]:
+    """What the command with ``--self-test`` says of a package."""
+    from ..cli.photos import main
+
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            main(words)
+    except BackendUnavailableError as error:  # such as a precision that this engine does not have
+        return {"refused": one_line(error)}
+    return {"said": one_line(said.getvalue())}
+
+
 _PROBES: Mapping[str, Callable[..., dict[str, Any]]] = {
     "onnxruntime": _onnxruntime,
     "provider": _provider,
@@ -178,6 +199,8 @@ _PROBES: Mapping[str, Callable[..., dict[str, Any]]] = {
     "tensorrt": lambda: _tensorrt("tensorrt"),
     "tensorrt-rtx": lambda: _tensorrt("tensorrt_rtx"),
     "ncnn": _ncnn,
+    "photos": _photos,
+    "self_test": _self_test,
     "vulkan": lambda: {"devices": importlib.import_module("ncnn").get_gpu_count()},
 }
 

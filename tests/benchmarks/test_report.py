@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.plots import _most_calls, labelled
+from benchmarks.plots import _most_calls, draw, labelled
 from benchmarks.ratios import base_of, like_of
 from benchmarks.ratios import ratio_cell as cell_of
 from benchmarks.readme import readme_table
@@ -300,6 +301,41 @@ def test_the_report_and_its_plots_are_written(tmp_path, results):
         with Image.open(report.with_name(name)) as picture:
             assert picture.width > 600
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+
+
+@pytest.mark.parametrize("milliseconds", [(900.0, 6800.0), (30.0, 41.0), (5.0, 90_000.0), (2_000_000.0, 3_100_000.0)])
+def test_every_tick_is_a_plain_number(tmp_path, monkeypatch, milliseconds):
+    """The two sizes of one engine span less than a power of ten, where matplotlib writes "6 x 10^0"."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    ticks: dict[str, list[str]] = {}
+
+    def save(figure: Figure, path: Path) -> None:
+        figure.draw_without_rendering()
+        ticks[path.stem] = [
+            label.get_text()
+            for axes in figure.axes
+            for axis in (axes.xaxis, axes.yaxis)
+            for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True), axis.get_offset_text())
+        ]
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    sizes = [(300, 200), (600, 400)]
+    draw(
+        [
+            record(name, [time], size=size)
+            for name in ("onnxruntime", "openvino")
+            for size, time in zip(sizes, milliseconds, strict=True)
+        ],
+        tmp_path / "report.md",
+    )
+    assert set(ticks) == {"report-latency", "report-fidelity", "report-stages", "report-peak"}
+    for name, texts in ticks.items():
+        numbers = [text for text in texts if text and text[0].isdigit() and "x" not in text]
+        assert "latency" not in name or numbers
+        for text in texts:
+            assert not re.search(r"10\^|\$|\d[eE]|mathdefault", text), (name, text)
 
 
 def test_plots_show_each_engine_with_the_most_calls_measured_for_it():

@@ -255,6 +255,7 @@ def test_engines_of_a_package(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checks, "check_backends", lambda gpu, libraries: [tensorrt])
     monkeypatch.setattr("runtime.machine.gpu.current_gpu", lambda: RTX)
     monkeypatch.setattr(Package, "open", lambda path: package)
+    monkeypatch.setattr("runtime.doctor.package.check_package", lambda *_: [])  # it has no files
     assert doctor.main([str(path)]) == 1
     out = capsys.readouterr().out
     assert f"-> {other.fix}\n" in out
