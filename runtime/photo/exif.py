@@ -98,22 +98,21 @@ def to_bytes(block: Block) -> bytes | None:
 
 def shrunk(block: Block, most: int) -> Iterable[str]:
     """Leave out the largest tags until ``to_bytes`` has at most ``most`` bytes; says which."""
-    while (data := to_bytes(block)) is not None and len(data) > most:
-        directories = [block.tags, *(tags for tags in _inner(block.tags))]
-        _, number, where = max(
-            (
-                (len(tag.value), number, where)
-                for where in directories
-                for number, tag in where.items()
-                if isinstance(tag, Tag)
-            ),
-            key=lambda found: found[0],
-        )
-        tag = where.pop(number)
-        assert isinstance(tag, Tag)
-        yield f"EXIF tag {number:#06x} ({len(tag.value)} bytes, where all of EXIF may have {most})"
-        if number == ifd.MAKER_NOTE:
-            block.maker_note = None
+    tags = [
+        (len(tag.value), number, where)
+        for where in (block.tags, *_inner(block.tags))
+        for number, tag in where.items()
+        if isinstance(tag, Tag)
+    ]
+    spare = most - len(to_bytes(block) or b"")
+    for size, number, where in sorted(tags, key=lambda found: found[0], reverse=True):
+        if spare >= 0:
+            break
+        del where[number]
+        spare += 12 + (size + size % 2 if size > 4 else 0)
+        yield f"EXIF tag {number:#06x} ({size} bytes, where all of EXIF may have {most})"
+    if len(to_bytes(block) or b"") > most:
+        block.maker_note = None  # the room in front of it could not be filled
 
 
 def _inner(tags: ifd.Directory) -> Iterable[ifd.Directory]:

@@ -47,7 +47,8 @@ def segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def found(file: BinaryIO) -> Found:
     """What the JPEG ``file`` brings."""
     all_of = Found()
-    exif_data, blocks = b"", b""
+    exif_data: list[bytes] = []
+    blocks: list[bytes] = []
     extensions: dict[bytes, dict[int, bytes]] = {}
     for marker, body in segments(file):
         if marker == _COM:
@@ -57,7 +58,7 @@ def found(file: BinaryIO) -> Found:
         elif marker == _APP1 and body.startswith(_EXIF):
             # EXIF of more than one segment goes on in the next; a second one that begins anew is not the photo's
             if not exif_data or body[6:8] not in (b"II", b"MM"):
-                exif_data += body[6:]
+                exif_data.append(body[6:])
         elif marker == _APP1 and body.startswith(_XMP):
             all_of.xmp = all_of.xmp or body[len(_XMP) :]
         elif marker == _APP1 and body.startswith(_EXTENSION) and len(body) > len(_EXTENSION) + 40:
@@ -65,27 +66,27 @@ def found(file: BinaryIO) -> Found:
             name, offset = body[head : head + 32], int.from_bytes(body[head + 36 : head + 40], "big")
             extensions.setdefault(name, {})[offset] = body[head + 40 :]
         elif marker == _APP13 and body.startswith(_PHOTOSHOP):
-            blocks += body[len(_PHOTOSHOP) :]
+            blocks.append(body[len(_PHOTOSHOP) :])
         elif not body.startswith(_STORAGE):
             all_of.left_out.append(_name(marker, body))
     if exif_data:
-        all_of.exif = exif.of_bytes(exif_data, all_of.left_out)
+        all_of.exif = exif.of_bytes(b"".join(exif_data), all_of.left_out)
     if all_of.xmp and (wanted := xmp.extension_of(all_of.xmp)):
         all_of.xmp_extension = _whole(extensions.get(wanted, {}))
         if all_of.xmp_extension is None:
             all_of.left_out.append("the second part of XMP (it is damaged)")
-    all_of.iptc, all_of.resources = resources.divided(blocks)
+    all_of.iptc, all_of.resources = resources.divided(b"".join(blocks))
     all_of.left_out = list(dict.fromkeys(all_of.left_out))
     return all_of
 
 
 def _whole(pieces: dict[int, bytes]) -> bytes | None:
-    whole = b""
+    end = 0
     for offset, piece in sorted(pieces.items()):
-        if offset != len(whole):
+        if offset != end:
             return None
-        whole += piece
-    return whole or None
+        end += len(piece)
+    return b"".join(piece for _, piece in sorted(pieces.items())) or None
 
 
 def _name(marker: int, body: bytes) -> str:

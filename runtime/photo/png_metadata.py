@@ -17,6 +17,7 @@ from .resolution import of_phys
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _RAW = b"Raw profile type "
+_PROFILES = (b"exif", b"APP1", b"xmp", b"iptc", b"8bim", b"photoshop")
 _APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 # of the pixels and their colours, and the time of a change that is another one now
 _STORAGE = (
@@ -35,16 +36,22 @@ def found(file: BinaryIO) -> Found:
     """What the PNG ``file`` brings."""
     all_of = Found()
     raw: dict[bytes, bytes] = {}
+    unread = {_XMP, *(_RAW + name for name in _PROFILES)}  # each is unpacked once, however often it comes
     for kind, data in _chunks(file, all_of.left_out):
         keyword = data.split(b"\0", 1)[0]
         if kind == b"eXIf":
             all_of.exif = all_of.exif or exif.of_bytes(data, all_of.left_out)
         elif kind == b"pHYs":
             all_of.resolution = of_phys(data)
-        elif kind in _TEXT and keyword == _XMP:
-            all_of.xmp = all_of.xmp or content(kind, data, _MOST_BYTES)
-        elif kind in _TEXT and keyword.startswith(_RAW) and (profile := _profile(content(kind, data, _MOST_BYTES))):
-            raw.setdefault(keyword[len(_RAW) :].lower(), profile)
+        elif kind in _TEXT and keyword in unread:
+            unread.remove(keyword)
+            words = content(kind, data, _MOST_BYTES)
+            if keyword == _XMP:
+                all_of.xmp = words
+            elif profile := _profile(words):
+                raw[keyword[len(_RAW) :]] = profile
+            if words is None:
+                all_of.left_out.append(f"its text {keyword.decode()!r} (it is damaged)")
         elif kind in _TEXT:
             all_of.text.append((kind, data))
         else:
@@ -54,7 +61,7 @@ def found(file: BinaryIO) -> Found:
 
 
 def _take_raw(all_of: Found, raw: dict[bytes, bytes]) -> None:
-    app1 = raw.get(b"app1", b"")
+    app1 = raw.get(b"APP1", b"")
     packet = app1[len(_APP1_XMP) :] if app1.startswith(_APP1_XMP) else raw.get(b"xmp")
     data = raw.get(b"exif") or (app1 if not app1.startswith(_APP1_XMP) else b"")
     if all_of.exif is None and data:

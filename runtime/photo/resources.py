@@ -13,13 +13,13 @@ _KINDS = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 
 def divided(blocks: bytes) -> tuple[bytes | None, bytes | None]:
     """(IPTC records, the other resources that stay true), each None where there are none. Damage ends the blocks."""
-    iptc, others = b"", b""
+    iptc, others = b"", []
     for number, whole, data in _blocks(blocks):
         if number == _IPTC:
             iptc = iptc or records(data)
         elif number not in _DROPPED:
-            others += whole
-    return iptc or None, others or None
+            others.append(whole)
+    return iptc or None, b"".join(others) or None
 
 
 def joined(iptc: bytes | None, others: bytes | None) -> bytes:

@@ -15,7 +15,7 @@ _TIFF, _EXIF, _NOTE = (
 _RDF = b"http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NAME = rb"[A-Za-z_][\w.\-]*"
 _DECLARED = re.compile(rb"xmlns:(" + _NAME + rb")\s*=\s*([\"'])([^\"'<>]*)\2")
-_GUID_BYTES = 32
+_MOST_PREFIXES = 8
 MOST_JPEG_BYTES = 65502
 """What one segment of a JPEG holds."""
 
@@ -42,7 +42,7 @@ def sized(packet: bytes, width: int, height: int) -> bytes:
 def _values(packet: bytes, namespace: bytes, name: bytes) -> list[re.Match[bytes]]:
     """Where the property stands, as an attribute or an element, under every prefix that ``namespace`` has."""
     found: list[re.Match[bytes]] = []
-    for prefix in {match[1] for match in _DECLARED.finditer(packet) if match[3] == namespace}:
+    for prefix in _prefixes(packet, namespace):
         full = re.escape(prefix + b":" + name)
         found += re.finditer(rb"\s" + full + rb"\s*=\s*([\"'])\s*(?P<value>[0-9]{1,9})\s*\1", packet)
         found += re.finditer(rb"<" + full + rb"(?:\s[^<>]*)?>\s*(?P<value>[0-9]{1,9})\s*</", packet)
@@ -51,10 +51,18 @@ def _values(packet: bytes, namespace: bytes, name: bytes) -> list[re.Match[bytes
 
 def _with(packet: bytes, namespace: bytes, values: Mapping[bytes, int]) -> bytes:
     for name, value in values.items():
-        for match in reversed(_values(packet, namespace, name)):
-            start, end = match.span("value")
-            packet = packet[:start] + str(value).encode() + packet[end:]
+        parts, at = [], 0
+        for match in _values(packet, namespace, name):
+            parts += [packet[at : match.start("value")], str(value).encode()]
+            at = match.end("value")
+        packet = b"".join([*parts, packet[at:]])
     return packet
+
+
+def _prefixes(packet: bytes, namespace: bytes) -> list[bytes]:
+    """The prefixes that mean ``namespace``, of which a hostile packet may declare any number."""
+    found = dict.fromkeys(match[1] for match in _DECLARED.finditer(packet) if match[3] == namespace)
+    return list(found)[:_MOST_PREFIXES]
 
 
 def extension_of(packet: bytes) -> bytes | None:
@@ -66,9 +74,9 @@ def extension_of(packet: bytes) -> bytes | None:
 
 def _extended(packet: bytes) -> list[re.Match[bytes]]:
     found: list[re.Match[bytes]] = []
-    for prefix in {match[1] for match in _DECLARED.finditer(packet) if match[3] == _NOTE}:
+    for prefix in _prefixes(packet, _NOTE):
         full, digits = re.escape(prefix) + rb":HasExtendedXMP", rb"(?P<value>[0-9A-Fa-f]{32})"
-        found += re.finditer(rb"\s+" + full + rb"\s*=\s*([\"'])" + digits + rb"\1", packet)
+        found += re.finditer(rb"\s" + full + rb"\s*=\s*([\"'])" + digits + rb"\1", packet)
         found += re.finditer(rb"<" + full + rb"\s*>" + digits + rb"</" + full + rb"\s*>", packet)
     return found
 
@@ -78,17 +86,14 @@ def merged(packet: bytes, extension: bytes) -> bytes | None:
     rest, body = _rdf(extension), _rdf(packet)
     if rest is None or body is None:
         return None
-    outside = dict(_pairs(extension[: rest.start("inner")]))
-    known = dict(_pairs(packet[: body.start("inner")]))
+    outside, known = dict(_pairs(rest[0])), dict(_pairs(body[0]))
     if any(known.get(prefix, uri) != uri for prefix, uri in outside.items()):
         return None
     added = b"".join(b" xmlns:" + prefix + b'="' + uri + b'"' for prefix, uri in outside.items() if prefix not in known)
-    whole = packet[: body.end("inner")] + rest["inner"] + packet[body.end("inner") :]
-    at = body.end("open") - 1  # in front of the ">" of <rdf:RDF ...>
-    whole = whole[:at] + added + whole[at:]
-    for match in reversed(_extended(whole)):
-        whole = whole[: match.start()] + whole[match.end() :]
-    return whole
+    begin, inner, end = body
+    for match in _extended(inner)[:1]:
+        inner = inner[: match.start()] + inner[match.end() :]
+    return begin[:-1] + added + b">" + inner + rest[1] + end
 
 
 def split(packet: bytes) -> tuple[bytes, bytes | None]:
@@ -96,7 +101,7 @@ def split(packet: bytes) -> tuple[bytes, bytes | None]:
     the rest: of what is in it, nothing says what a reader of short packets would miss most."""
     if len(packet) <= MOST_JPEG_BYTES:
         return packet, None
-    rest = re.sub(rb"<\?xpacket.*?\?>", b"", packet, flags=re.DOTALL).strip()
+    rest = re.sub(rb"<\?xpacket[^<>]*>", b"", packet).strip()
     name = hashlib.md5(rest, usedforsecurity=False).hexdigest().upper().encode()
     short = (
         b"<?xpacket begin='\xef\xbb\xbf' id='W5M0MpCehiHzreSzNTczkc9d'?>\n<x:xmpmeta xmlns:x='adobe:ns:meta/'>"
@@ -106,10 +111,13 @@ def split(packet: bytes) -> tuple[bytes, bytes | None]:
     return short, rest
 
 
-def _rdf(packet: bytes) -> re.Match[bytes] | None:
-    return re.search(
-        rb"(?P<open><(?P<rdf>" + _NAME + rb"):RDF(?:\s[^<>]*)?>)(?P<inner>.*)</(?P=rdf):RDF\s*>", packet, re.DOTALL
-    )
+def _rdf(packet: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """What stands up to the end of the tag <rdf:RDF ...>, inside, and from its closing tag on; None without it."""
+    opened = re.search(rb"<(" + _NAME + rb"):RDF(?:\s[^<>]*)?>", packet)
+    end = packet.rfind(b"</" + opened[1] + b":RDF") if opened else -1
+    if opened is None or end < opened.end():
+        return None
+    return packet[: opened.end()], packet[opened.end() : end], packet[end:]
 
 
 def _pairs(text: bytes) -> list[tuple[bytes, bytes]]:
