@@ -151,7 +151,7 @@ def _ncnn(device: str = "") -> dict[str, Any]:
     from ..backends.ncnn import keep_precision
 
     with loading("ncnn"):
-        import ncnn
+        ncnn = importlib.import_module("ncnn")
 
     net = ncnn.Net()
     keep_precision(net.opt, "fp32")
