@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.cli.command import Parser, run_command
+from runtime.cli.streams import tell
 from runtime.errors import InputError
 from runtime.machine.durable import make_folder
 from runtime.machine.files import rewrite_file
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{args.results[0]}: holds no record; run `python -m benchmarks PACKAGE -o FILE` first.")
     if args.readme:
         refresh(args.readme, readme_table(records), [str(path) for path in args.results])
-        print(args.readme)
+        tell(args.readme)
     if args.output:
         from .plots import draw
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rewrite_file(args.output, markdown(records, plots).encode())
         except OSError as error:
             raise InputError(f"{args.output}: cannot be written ({error.strerror}); choose another -o.") from error
-        print(args.output)
+        tell(args.output)
     if not args.readme and not args.output:
         print(markdown(records), end="")
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.cli.command import Parser
+from runtime.cli.streams import tell
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.package.writing import check_output
 
@@ -79,5 +80,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=args.overwrite,
             progress=Progress(),
         )
-    print(args.output)
+    tell(args.output)
     return 0

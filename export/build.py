@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.cli.command import Parser, run_command
+from runtime.cli.streams import tell
 from runtime.names import Precision
 from runtime.package.writing import check_output, package_folder
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         more = load_samplings(source, checkpoint.sha256, NUM_TRAIN_TIMESTEPS) if source else ()
     with package_folder(output, args.overwrite) as work:  # renamed once it is whole and certified, or not at all
         write_package(work, checkpoint, args.precision, progress, more)
-    print(output)
+    tell(output)
     return 0
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from runtime.cli.command import INTERRUPTED, Parser, fail, photo_size, run_command
+from runtime.cli.interrupts import exit_code
 from runtime.cli.progress import Progress
+from runtime.cli.streams import tell
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.libraries import load
 from runtime.engines.refusal import NotTaken
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = {"build_seconds": seconds, "engine_bytes": sum(map(len, files.values())), "command": command}
             cache.store(key, files, report | more)
             built += 1
-    print(cache.folder)
+    tell(cache.folder)
     progress.note(f"{built} of {built + there} engines built, {there} were there")
     return 0
 
@@ -226,11 +228,10 @@ def in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     try:
         while not wait([done], timeout=0.2).done:
             pass
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         remove_held()
-        fail("interrupted; nothing half-written is left behind.")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        fail(INTERRUPTED)
+        os._exit(exit_code(stop))
     error = done.exception()
     if error is None or isinstance(error, DiffLLError | MemoryError):
         return done.result()

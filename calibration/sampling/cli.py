@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.cli.command import SOME_FAILED, Parser
+from runtime.cli.streams import tell
 from runtime.errors import BackendUnavailableError
 from runtime.package.writing import check_output
 
@@ -68,5 +69,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     if found.refusal:
         fail(found.refusal)
         return SOME_FAILED
-    print(args.output)
+    tell(args.output)
     return 0

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..errors import DiffLLError, InputError
 from ..names import BACKENDS, KINDS
+from .interrupts import Interrupts, exit_code
+from .streams import drop_stdout, open_standard_streams
 
 SOME_FAILED = 1
 USER_ERROR = 2
-INTERRUPTED = 130
+INTERRUPTED = "interrupted; nothing half-written is left behind."
 ROOT = __package__.partition(".")[0]  # `runtime` in a checkout, `diffll` on a device
 _SIDE_LIMIT = 1 << 16
 
@@ -57,22 +58,35 @@ def printable(text: str) -> str:
 
 
 def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command's ``main`` and exit: 0, its own code, 2 for a user's mistake, 130 when interrupted.
+    """Run a command's ``main`` and exit: 0, its own code, 2 for a user's mistake or a stdout that takes nothing, and
+    128 and the signal's number when interrupted: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (a closed terminal).
 
-    SIGTERM is treated like Ctrl-C, so that half-written files are cleaned up by the ``finally`` clauses.
+    All three end it in the same way, so that half-written files are cleaned up by the ``finally`` clauses.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = command(argv)
-    except DiffLLError as error:
-        fail(error)
-        code = USER_ERROR
-    except BrokenPipeError:  # `... | head`
-        sys.stderr.close()
-        code = 1
-    except KeyboardInterrupt:
-        fail("interrupted; nothing half-written is left behind.")
-        code = INTERRUPTED
+    open_standard_streams()
+    with Interrupts() as interrupts:
+        try:
+            try:
+                code: object = command(argv)
+            except SystemExit as end:  # --help
+                code = end.code
+            sys.stdout.flush()
+        except DiffLLError as error:
+            fail(error)
+            code = USER_ERROR
+        except BrokenPipeError:  # `... | head`
+            drop_stdout()
+            code = SOME_FAILED
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            fail(f"standard output cannot be written ({error.strerror}): send it to a file on a disk with room.")
+            drop_stdout()
+            code = USER_ERROR
+        except KeyboardInterrupt as stop:
+            interrupts.end()
+            code = exit_code(stop)
+            fail(INTERRUPTED)
     raise SystemExit(code)
 
 

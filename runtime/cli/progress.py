@@ -39,6 +39,9 @@ class Progress:
             with self._beat(_HEARTBEAT_S, lambda: f"{name} ... {time.perf_counter() - started:.0f} s{hint}"):
                 yield
             outcome = "done in"
+        except KeyboardInterrupt:
+            outcome = "interrupted after"
+            raise
         finally:
             self.note(f"{name} {outcome} {time.perf_counter() - started:.1f} s")
 

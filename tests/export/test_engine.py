@@ -275,7 +275,7 @@ def test_a_process_ended_in_the_middle_leaves_no_half_written_engine(package, st
             break
     process.send_signal(stop)
     rest = process.stderr.read()
-    assert process.wait(timeout=60) == (-9 if stop == signal.SIGKILL else 130)
+    assert process.wait(timeout=60) == (-9 if stop == signal.SIGKILL else 143)
     if stop != signal.SIGKILL:
         assert rest.splitlines()[-1] == "error: interrupted; nothing half-written is left behind."
         assert not list((package / "engines").glob(".*.part"))
