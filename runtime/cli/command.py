@@ -77,10 +77,9 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
         except BrokenPipeError:  # `... | head`
             drop_stdout()
             code = SOME_FAILED
-        except OSError as error:
-            if error.filename is not None:
-                raise
-            fail(f"standard output cannot be written ({error.strerror}): send it to a file on a disk with room.")
+        except OSError as error:  # stdout's, or one that nobody nearer to it knew a cure for
+            where = "standard output, or a file" if error.filename is None else error.filename
+            fail(f"{where}: {error.strerror or error}; make room on its disk, or choose another place.")
             drop_stdout()
             code = USER_ERROR
         except KeyboardInterrupt as stop:
