@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from runtime.backends import open_backend
 from runtime.enhancer import Enhancer
 from runtime.errors import DiffLLError
 from runtime.image import Pixels, psnr, to_pixels, to_tensor
+from runtime.machine.leftovers import scratch_folder
 from runtime.names import LOOP
 from runtime.package.reading import Package
 from runtime.sampler import evenly_spaced, make_table
@@ -65,9 +65,9 @@ def certify(folder: Path, model: DiffLL, cases: Sequence[Case]) -> dict[str, Any
     """Compare the package in ``folder`` with the float32 ``model``; return the certificate, or raise
     CertificateError. A bf16 package is run by its emulated twin."""
     package, engine = Package.open(folder), "onnxruntime CPUExecutionProvider"
-    with TemporaryDirectory() as temporary:
+    with scratch_folder("build") as temporary:
         if package.manifest.precision == "bf16":
-            package = emulated_package(package, Path(temporary) / "twin")
+            package = emulated_package(package, temporary / "twin")
             engine += " in float32, every bfloat16 result rounded (passes.emulate)"
         limits = LIMITS[package.manifest.precision]
         return {
