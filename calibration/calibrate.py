@@ -16,7 +16,7 @@ from .assemble import assemble
 from .collect import collect, empty
 from .layers import Layer, find_layers, load_graph
 from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, Method
-from .photos import choose
+from .photos import choose, distinct, few_unseen
 from .result import Result
 from .search import back_to_float
 from .sensitivity import measure
@@ -48,6 +48,8 @@ def calibrate(
     check_output(output, overwrite)
     smallest = _PADDINGS * package.manifest.pad_multiple
     calibrated, unseen = choose(photos, samples, smallest)
+    if few := few_unseen(len(unseen), len(distinct(photos))):
+        progress.note(few)
     models = {stage.name: load_graph(package.graph(stage.name)) for stage in package.manifest.stages}
     layers = _layers(models)
     tensors = {stage: observed.tensors for stage, observed in empty(package, layers).items()}
@@ -85,7 +87,8 @@ def calibrate(
     count = sum(len(found) for found in layers.values())
     worst = decibels(chosen.worst_error)
     progress.note(
-        f"{count - len(float_layers)} of {count} layers in int8; PSNR on unseen photos at least {worst:.2f} dB"
+        f"{count - len(float_layers)} of {count} layers in int8; PSNR on {len(unseen)} unseen photo(s) at least "
+        f"{worst:.2f} dB"
     )
 
 

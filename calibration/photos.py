@@ -84,6 +84,17 @@ def choose(paths: Sequence[Path], samples: int, smallest: int) -> tuple[list[Sou
     return [every[index] for index in chosen], [every[index] for index in unseen]
 
 
+def few_unseen(unseen: int, given: int) -> str:
+    """What to say before work whose certificate stands on fewer unseen photos than it could; else empty."""
+    if unseen >= _MOST_UNSEEN:
+        return ""
+    return (
+        f"note: the certificate will stand on {unseen} unseen photo{'s' if unseen > 1 else ''} alone: one in five of "
+        f"the {given} given is kept unseen, at least one and at most {_MOST_UNSEEN}. With {5 * _MOST_UNSEEN} photos or "
+        f"more it stands on {_MOST_UNSEEN}."
+    )
+
+
 def enhance_whole(enhancer: Enhancer, photos: Array, seed: int, sampling: Sampling) -> Array:
     """The result of a photo (H, W, 3), or of a batch (B, H, W, 3), that runs whole: no strips, and no keys left out.
     seed: of the noise, where ``sampling`` starts from noise. Raises InputError where that does not fit into memory."""

@@ -22,7 +22,7 @@ from . import pictures
 from .choice import NEAR, VISIBLE_DB, Bar, Row, better_coefficients, choose, refusal, why
 from .judge import Judge
 from .package import PLOT, SHEET, TABLE, write
-from .photos import Pair, levels
+from .photos import Pair, few_judged, levels
 from .photos import choose as choose_photos
 from .report import page, table
 from .score import Score
@@ -67,6 +67,8 @@ def find(
     """
     check_output(output, overwrite)
     searched, judged = choose_photos(photos, options.references, _PADDINGS * package.manifest.pad_multiple)
+    if few := few_judged(len(judged)):
+        progress.note(few)
     keys = [[pair.key for pair in pairs] for pairs in (searched, judged)]
     state = State(output, {"version": 1, "package": package.sha256, "photos": keys, "pixels": PIXELS})
     if state.resumed:

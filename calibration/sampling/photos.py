@@ -84,6 +84,16 @@ def choose(paths: Sequence[Path], references: Path | None, smallest: int) -> tup
     return [pairs[index] for index in searched], [pairs[index] for index in judged]
 
 
+def few_judged(judged: int) -> str:
+    """What to say before work that is judged on few photos; else empty."""
+    if judged >= _MOST_JUDGED // 2:
+        return ""
+    return (
+        f"note: the sampling will be judged on {judged} photo{'s' if judged > 1 else ''} alone, which the search does "
+        f"not see. With {_MOST_SEARCHED + _MOST_JUDGED} photos or more it is judged on {_MOST_JUDGED}."
+    )
+
+
 def _pair(source: Source, references: Path | None, smallest: int) -> Pair:
     height, width, _ = read_photo(source.path).pixels.shape
     if min(height, width) < smallest:

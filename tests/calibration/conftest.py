@@ -35,5 +35,7 @@ def int8_package(tiny_package: Path, photos: list[Path], once: Callable[[str, Ca
         done = run_calibration(tiny_package, *photos, "-o", output)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{output}\n"
+        assert "note: the certificate will stand on 1 unseen photo alone: one in five of the 6 given" in done.stderr
+        assert "With 20 photos or more it stands on 4." in done.stderr
 
     return once("tiny-int8", command)

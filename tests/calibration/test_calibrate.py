@@ -23,7 +23,8 @@ from calibration import state as state_module
 from calibration.calibrate import calibrate
 from calibration.cli import main
 from calibration.observe import Observed
-from calibration.photos import choose
+from calibration.photos import choose, few_unseen
+from calibration.sampling.photos import few_judged
 from calibration.sensitivity import Sensitivity
 from runtime import DiffLLError, EngineError, Enhancer, InputError
 from runtime.cli.progress import Progress
@@ -84,6 +85,13 @@ def test_int8_layers_are_those_of_the_graphs(int8_package):
         weights = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
         assert len([name for name in weights if name.endswith("weight_quantized")]) == count
     assert sum(calibration["int8_layers"].values()) > 0
+
+
+def test_few_unseen_photos_are_told():
+    assert [bool(few_unseen(unseen, 5 * unseen)) for unseen in (1, 2, 3, 4)] == [True, True, True, False]
+    assert [bool(few_judged(judged)) for judged in (1, 3, 4, 8)] == [True, True, False, False]
+    assert "judged on 3 photos alone" in few_judged(3)
+    assert "With 14 photos or more it is judged on 8." in few_judged(3)
 
 
 def test_photos_are_told_apart(photos, tmp_path):
