@@ -52,8 +52,13 @@ def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
 
 def orientation(block: Block | None) -> int | None:
     """1 to 8; None where the block has none that means one of these."""
-    number = block and block.number(block.tags.get(_ORIENTATION))
+    number = block and block.number(_first(block.tags.get(_ORIENTATION)))
     return int(number) if number in (1, 2, 3, 4, 5, 6, 7, 8) else None
+
+
+def _first(tag: Tag | ifd.Directory | None) -> Tag | None:
+    """The first value of several: Pillow, which turns TIFFs itself, takes that one."""
+    return Tag(tag.type, 1, tag.value[: ifd.SIZES[tag.type]]) if isinstance(tag, Tag) and tag.count else None
 
 
 def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
@@ -70,9 +75,10 @@ def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
 def turned(block: Block, turn: int) -> None:
     """Let ``block`` be that of a picture that was turned by ``turn``. An orientation that means none stays."""
     tag = block.tags.get(_ORIENTATION)
-    number = block.number(tag)
-    if isinstance(tag, Tag) and number is not None and number == int(number):
-        block.tags[_ORIENTATION] = Tag(tag.type, 1, _one(block.order, tag.type))
+    number = block.number(_first(tag))
+    if isinstance(tag, Tag) and number is not None and number % 1 == 0:
+        one = _one(block.order, tag.type)
+        block.tags[_ORIENTATION] = Tag(tag.type, tag.count, one + tag.value[len(one) :])
     if turn >= 5:
         x, y = block.tags.pop(_X, None), block.tags.pop(_Y, None)
         block.tags.update({number: tag for number, tag in ((_X, y), (_Y, x)) if tag is not None})

@@ -6,6 +6,7 @@ text keeps its charset and a number its type. A tag that cannot be read costs th
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class Block:
             above, below = struct.unpack(self.order + ("2I" if kind == 5 else "2i"), value)
             return above / below if below else None
         if kind in (11, 12):
-            return float(struct.unpack(self.order + ("f" if kind == 11 else "d"), value)[0])
+            number = float(struct.unpack(self.order + ("f" if kind == 11 else "d"), value)[0])
+            return number if math.isfinite(number) else None
         return None
 
     def of(self, kind: int, *values: int) -> Tag:

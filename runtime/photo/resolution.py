@@ -109,7 +109,7 @@ def add_tags(block: Block, resolution: Resolution) -> None:
         whole = resolution.to("inch")
         resolution = whole if whole.x.denominator == whole.y.denominator == 1 else resolution.to("cm")
     for number, value in ((X, resolution.x), (Y, resolution.y)):
-        value = value.limit_denominator(10000)
+        value = min(value.limit_denominator(10000), Fraction(2**32 - 1))
         block.tags[number] = block.of(RATIONAL, value.numerator, value.denominator)
     unit = next(number for number, name in _TIFF_UNITS.items() if name == resolution.unit)
     block.tags[UNIT] = block.of(SHORT, unit)

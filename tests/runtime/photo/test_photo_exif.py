@@ -204,13 +204,59 @@ def test_orientation_of_any_type_is_applied_and_reset(
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "value"), [(2, 2, b"6\0"), (3, 2, b"\6\0\6\0"), (3, 0, b""), (5, 1, struct.pack("<2I", 6, 0))]
+    ("kind", "count", "value"),
+    [(2, 2, b"6\0"), (3, 0, b""), (5, 1, struct.pack("<2I", 6, 0)), (11, 1, struct.pack("<f", np.nan))],
 )
 def test_an_orientation_that_was_not_applied_is_not_reset(tmp_path: Path, kind: int, count: int, value: bytes) -> None:
     tags: Tags = {"image": {271: text(b"Cam\0"), 274: (kind, count, value)}}
     for suffix in FORMATS:
         assert through(tmp_path, jpeg(made(tags), size=(16, 24)), suffix)[1] == tags
     assert read_photo(tmp_path / "source").pixels.shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "count", "layout", "values", "turned"),
+    [
+        (1, 1, "B", (6,), True),
+        (3, 1, "H", (6,), True),
+        (4, 1, "I", (6,), True),
+        (5, 1, "2I", (12, 2), True),
+        (11, 1, "f", (6.0,), True),
+        (3, 2, "2H", (6, 3), True),
+        (3, 0, "", (), False),
+        (2, 2, "2s", (b"6",), False),
+        (5, 1, "2I", (6, 0), False),
+    ],
+)
+@pytest.mark.parametrize("depth", [8, 16])
+def test_orientation_of_a_tiff(
+    tmp_path: Path, order: str, kind: int, count: int, layout: str, values: tuple[Any, ...], turned: bool, depth: int
+) -> None:
+    """Pillow turns a TIFF itself, by a reading of its own."""
+    samples = noise(6, 9, 3, dtype=np.uint16 if depth == 16 else np.uint8)
+    pixels = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    value = struct.pack(order + layout, *values)
+
+    def long(number: int) -> tuple[int, int, bytes]:
+        return 4, 1, struct.pack(order + "I", number)
+
+    def file(start: int) -> bytes:
+        tags = {256: long(9), 257: long(6), 258: (3, 3, struct.pack(order + "3H", *[depth] * 3)), 259: long(1)}
+        tags |= {262: long(2), 273: long(start), 274: (kind, count, value), 277: long(3), 278: long(6)}
+        return made({"image": {**tags, 279: long(len(pixels))}}, order)
+
+    (tmp_path / "source").write_bytes(file(len(file(0))) + pixels)
+    told: list[int] = []
+    photo = read_photo(tmp_path / "source", check=lambda *size: told.extend(size))
+    np.testing.assert_array_equal(photo.pixels, np.rot90(samples, -1) if turned else samples)
+    assert told == [photo.pixels.shape[1], photo.pixels.shape[0], depth]
+    write_photo(tmp_path / "a.tif", photo)
+    found = parsed(exif_of(tmp_path / "a.tif"))[1]["image"][274]
+    assert (found == (kind, count, value)) != turned
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels, photo.pixels)
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.size == (photo.pixels.shape[1], photo.pixels.shape[0])
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

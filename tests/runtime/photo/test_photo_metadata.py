@@ -319,6 +319,16 @@ def test_resolutions_that_disagree(tmp_path: Path, said: list[str]) -> None:
     assert said == [f"{tmp_path / name}: {words}" for name in ("a.tif", "a.webp")]
 
 
+@pytest.mark.parametrize("value", [(12, 1, struct.pack("<d", np.inf)), (5, 1, bytes(8)), (2, 2, b"x\0"), (3, 0, b"")])
+def test_a_resolution_that_is_no_number(tmp_path: Path, value: tuple[int, int, bytes]) -> None:
+    tags: Tags = {"image": {282: value, 283: value, 296: (11, 1, struct.pack("<f", np.nan))}}
+    photo = read_photo(save(tmp_path, jpeg_with(plain_jpeg(), (0xE1, b"Exif\0\0" + made(tags)))))
+    for suffix in FORMATS:
+        write_photo(tmp_path / f"a{suffix}", photo)
+        found = parsed(exif_of(tmp_path / f"a{suffix}"))[1]["image"]
+        assert {tag: found[tag] for tag in (282, 283, 296)} == tags["image"]
+
+
 def test_the_resolution_turns_with_the_picture(tmp_path: Path) -> None:
     x, y = struct.pack("<2I", 300, 1), struct.pack("<2I", 150, 1)
     tags: Tags = {"image": {274: (3, 1, b"\6\0"), 282: (5, 1, x), 283: (5, 1, y), 296: (3, 1, b"\2\0")}}
