@@ -248,6 +248,7 @@ class Enhancer:
                     for outcome in outcomes:
                         self._last.outcome = outcome
                         yield backs.popleft()(outcome.pixels[0])
+                        self.runner.check_process()
 
         return results()
 

@@ -21,6 +21,7 @@ from ..engines.fit import Machine, needed
 from ..engines.libraries import loading
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..machine.cores import is_x86, usable_cores
+from ..machine.forks import Origin, keep_in_forks
 from ..names import Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
@@ -52,6 +53,10 @@ def _device(providers: Sequence[str]) -> int:
             "mesa-vulkan-drivers)."
         )
     return int(number) if number else int(ncnn.get_default_gpu_index())
+
+
+_origin: Origin | None = None
+"""Of the first net: the OpenMP library's threads serve the whole process."""
 
 
 class NcnnBackend(HostBackend):
@@ -180,8 +185,11 @@ class _Net:
     """A loaded engine. device: the number of a Vulkan device, or _CPU. pools: for tensors and for scratch memory."""
 
     def __init__(self, engine: Engine, stage: str, precision: Precision, device: int, pools: Sequence[Any]) -> None:
+        global _origin
+        _origin = _origin or Origin()
+        _origin.check("ncnn was used")
         self._stage, self._pools = stage, pools
-        self._net = ncnn.Net()
+        self._net = keep_in_forks(ncnn.Net())
         options = self._net.opt
         keep_precision(options, precision)
         options.use_vulkan_compute = device != _CPU

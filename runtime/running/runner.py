@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..backends.base import Backend
 from ..errors import EngineError, InputError, OutOfMemoryError
 from ..image import Pixels, padded_size, to_tensor
+from ..machine.forks import Origin
 from ..machine.host import free_memory_bytes, resident_bytes
 from ..package.reading import Package
 from ..planning.decide import Planner
@@ -36,6 +37,7 @@ class Runner:
 
     def __init__(self, package: Package, backend: Backend[Any], max_memory: int | str | None) -> None:
         self.backend, self.manifest = backend, package.manifest
+        self.origin = Origin()
         self.lock = Lock()
         """The engine's: one call, or one frame's submit, at a time."""
         self.collecting = Lock()
@@ -76,6 +78,7 @@ class Runner:
 
         By ``plan``; or by ``first`` (default: made here) and then smaller ones where memory runs out.
         Raises InputError or EngineError."""
+        self.check_process()
         with self.lock:
             self.check_open()
             steps, before = self.steps(sampling), resident_bytes()
@@ -170,11 +173,17 @@ class Runner:
         self.programs.clear()
         self._strips = None
 
+    def check_process(self) -> None:
+        """Before a lock is taken: a thread that is not here may hold it. Raises EngineError in a forked process."""
+        self.origin.check("this enhancer was opened")
+
     def check_open(self) -> None:
         if self.closed:
             raise EngineError("this enhancer was closed; open the package again.")
 
     def close(self) -> None:
+        if not self.origin.is_here:
+            return  # nothing of it can be given back here
         with self.lock, self.collecting:
             if not self.closed:
                 self.closed = True

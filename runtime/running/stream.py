@@ -40,6 +40,7 @@ class Stream:
         self._slots: deque[Slot] = deque()
         self._plan: Plan | None = None
         self._reason = ""  # why memory ran out
+        runner.check_process()
         with runner.lock:
             runner.check_open()
             self._before = resident_bytes()
@@ -78,12 +79,13 @@ class Stream:
                 if problem:
                     raise problem[0]
             finally:
-                for slot, submitted in pending:
+                here = self._runner.origin.is_here
+                for slot, submitted in pending if here else ():
                     if not submitted.cancel():
                         with suppress(DiffLLError):  # another error, or the caller's wish to stop, is on its way
                             submitted.result()
                             slot.settle()
-                if self._slots and self._plan is not None:
+                if self._slots and self._plan is not None and here:
                     slot = None
                     self._slots.clear()
                     self._runner.count_kept(self._before, self._plan)

@@ -15,6 +15,7 @@ import numpy as np
 from ...engines.libraries import install_line, loading
 from ...errors import BackendUnavailableError, EngineError, InputError, PackageError, one_line
 from ...machine.cores import is_x86, usable_cores
+from ...machine.forks import keep_in_forks
 from ...machine.gpu import free_gpu_bytes
 from ...names import LOOP
 from ...package.edits import with_key_stride, with_uint8_activations, with_whole_scores
@@ -140,7 +141,7 @@ class OnnxRuntimeBackend:
         if captures:
             asked[0] = (providers[0], CAPTURES[providers[0]] | FOR_STAGE.get(stage.name, {}))
         try:
-            session = ort.InferenceSession(graph, options, providers=asked, enable_fallback=0)
+            session = keep_in_forks(ort.InferenceSession(graph, options, providers=asked, enable_fallback=0))
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise EngineError(
                 f"{where}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
@@ -167,7 +168,7 @@ class OnnxRuntimeBackend:
             options = ort.SessionOptions()
             options.log_severity_level = 3
             try:
-                return ort.InferenceSession(graph, options, providers=self._providers, enable_fallback=0)
+                return keep_in_forks(ort.InferenceSession(graph, options, providers=self._providers, enable_fallback=0))
             except Exception as error:  # onnxruntime's exceptions share no base but Exception
                 reason = f"onnxruntime {ort.__version__} cannot convert photos ({one_line(error)})"
                 raise EngineError(f"{reason}; {_PROVIDER_FAILED}") from error

@@ -19,6 +19,7 @@ from ...engines.libraries import loading
 from ...engines.refusal import build_command
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
+from ...machine.forks import keep_in_forks
 from ...names import LOOP, Precision
 from ...package.edits import with_key_stride
 from ...package.manifest import Stage
@@ -116,7 +117,9 @@ class OpenVinoBackend(HostBackend):
             graph = with_key_stride(graph, form.key_stride, str(where))
         try:
             model = read_model(self._core, graph, self._computes)
-            return self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
+            return keep_in_forks(
+                self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
+            )
         except RuntimeError as error:
             raise EngineError(
                 f"{where}: OpenVINO {ov.__version__} cannot load it ({one_line(error)}); update openvino or build "
@@ -128,7 +131,7 @@ class OpenVinoBackend(HostBackend):
         content = io.BytesIO(engine.read(BLOB))
         config = self._config(self._package.manifest.stage(name))
         try:
-            return self._core.import_model(content, self._device, config).create_infer_request()
+            return keep_in_forks(self._core.import_model(content, self._device, config).create_infer_request())
         except RuntimeError as error:
             raise engine.failure(f"OpenVINO {ov.__version__} cannot load it") from error
 
@@ -149,7 +152,7 @@ def _tensor(array: Array) -> ov.Tensor:
 
 def open_core(device: str, precision: Precision) -> ov.Core:
     """Raises BackendUnavailableError for an absent device, InputError for a precision that it has not."""
-    core = ov.Core()
+    core = keep_in_forks(ov.Core())
     if device.split(".")[0] not in core.available_devices:
         raise BackendUnavailableError(
             f"OpenVINO {ov.__version__} has no device {device} here (it has {', '.join(core.available_devices)}); ask "
