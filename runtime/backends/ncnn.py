@@ -187,7 +187,8 @@ class _Net:
     def __init__(self, engine: Engine, stage: str, precision: Precision, device: int, pools: Sequence[Any]) -> None:
         global _origin
         _origin = _origin or Origin()
-        _origin.check("ncnn was used")
+        if not _origin.is_here:
+            raise EngineError(_origin.advice("ncnn was used"))
         self._stage, self._pools = stage, pools
         self._net = keep_in_forks(ncnn.Net())
         options = self._net.opt

@@ -8,8 +8,6 @@ import os
 from typing import TypeVar
 from weakref import WeakSet
 
-from ..errors import EngineError
-
 Native = TypeVar("Native")
 _natives: WeakSet[object] = WeakSet()
 
@@ -24,14 +22,13 @@ class Origin:
     def is_here(self) -> bool:
         return os.getpid() == self._pid
 
-    def check(self, what: str) -> None:
-        """Raises EngineError in a process that was forked since."""
-        if not self.is_here:
-            raise EngineError(
-                f"{what} in process {self._pid}, and this is process {os.getpid()}, forked from it, without the "
-                "engine's threads; open an enhancer in the process that uses it, and start processes with "
-                'multiprocessing.get_context("spawn") or "forkserver".'
-            )
+    def advice(self, what: str) -> str:
+        """What an error says in a process that was forked since."""
+        return (
+            f"{what} in process {self._pid}, and this is process {os.getpid()}, forked from it, without the "
+            "engine's threads; open an enhancer in the process that uses it, and start processes with "
+            'multiprocessing.get_context("spawn") or "forkserver".'
+        )
 
 
 def keep_in_forks(native: Native) -> Native:

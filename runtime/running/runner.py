@@ -175,7 +175,8 @@ class Runner:
 
     def check_process(self) -> None:
         """Before a lock is taken: a thread that is not here may hold it. Raises EngineError in a forked process."""
-        self.origin.check("this enhancer was opened")
+        if not self.origin.is_here:
+            raise EngineError(self.origin.advice("this enhancer was opened"))
 
     def check_open(self) -> None:
         if self.closed:
