@@ -32,7 +32,7 @@ class OpenVinoBuilder:
         """profile: each input's three shapes are one and the same, or it is empty: every size and batch."""
         content = io.BytesIO()
         try:
-            model = openvino_graph.read_model(self._core, graph, self._computes)
+            model = openvino_graph.read_model(graph, self._computes)
             if profile:
                 model.reshape({name: shapes[0] for name, shapes in profile.items()})
             tensors = [tensor.any_name for tensor in (*model.inputs, *model.outputs)]

@@ -30,7 +30,9 @@ _IMAGE_RULES = {
     "rounding": "floor(maximum * value + 0.5)",
 }
 _UPDATE_RULE = "x_next = c0*x_t + c1*eps + c2*history; history_next = c3*x_t + c4*eps"
-_FILE_LIMIT = 1 << 31
+_FILE_LIMIT = 256 << 20  # bytes of all files: three times the official network in float32
+_MOST_PADDING = 128  # three wavelet levels and five of the UNet; the official network has 32
+_HALF: Mapping[str, DType] = {"fp16": "float16", "bf16": "bfloat16"}
 _COEFFICIENT_LIMIT = 1e18
 _SIZE = re.compile(r"batch|(?:height|width)(?:/[1-9][0-9]{0,2})?")
 
@@ -198,9 +200,9 @@ def _manifest(top: Fields) -> Manifest:
     with top.child("image") as image:
         for key, value in _IMAGE_RULES.items():
             image.expect(key, value)
-        pad_multiple = image.number("pad_multiple", 2**levels, 1024)
-        if pad_multiple % 2**levels:
-            raise image.wrong(f"'pad_multiple' is no multiple of {2**levels}")
+        pad_multiple = image.number("pad_multiple", 2**levels, _MOST_PADDING)
+        if pad_multiple & pad_multiple - 1:
+            raise image.wrong(f"'pad_multiple' is {pad_multiple}, and {2**levels}, {2 * 2**levels} or so on is wanted")
     with top.child("schedule") as schedule:
         schedule.expect("eta", 0.0)
         schedule.expect("update", _UPDATE_RULE)
@@ -209,6 +211,7 @@ def _manifest(top: Fields) -> Manifest:
         if total % steps:
             raise schedule.wrong(f"'num_inference_steps' does not divide {total}")
         betas, alphas_cumprod = (schedule.floats(key, total) for key in ("betas", "alphas_cumprod"))
+    precision = top.choice("precision", PRECISIONS)
     stages, io = tuple(_stage(entry) for entry in top.items("stages")), _stage_io(levels)
     found, expected = tuple(stage.name for stage in stages), tuple(io)
     if found != expected:
@@ -217,17 +220,21 @@ def _manifest(top: Fields) -> Manifest:
         names = tuple(tuple(spec.name for spec in specs) for specs in (stage.inputs, stage.outputs))
         if names != io[stage.name]:
             raise top.wrong(f"stage {stage.name}: its inputs and outputs are {show(names)}; {io[stage.name]} wanted")
+        for spec in stage.tensors.values():
+            _check_tensor(top, stage.name, spec, levels, _HALF.get(precision))
     digest = re.compile("[0-9a-f]{64}").fullmatch
     files = {
         name: (entry.get("sha256", str, digest, "64 hexadecimal digits"), entry.number("bytes", 0, _FILE_LIMIT))
         for name, entry in top.children("files")
     }
+    if (whole := sum(size for _, size in files.values())) > _FILE_LIMIT:
+        raise top.wrong(f"'files' come to {whole:,} bytes, and no package has more than {_FILE_LIMIT:,}")
     for name in (*(stage.file for stage in stages), GOLDEN, CERTIFICATE):
         if name not in files:
             raise top.wrong(f"{show(name)} is used but not listed in 'files'")
     with top.child("cost") as costs:
         cost = {name: _cost(costs.child(name)) for name in io}
-    precision, provenance = top.choice("precision", PRECISIONS), top.get("provenance", dict)
+    provenance = top.get("provenance", dict)
     manifest = Manifest(
         precision, levels, pad_multiple, total, steps, betas, alphas_cumprod, stages, cost, files, provenance
     )
@@ -246,6 +253,24 @@ def _stage_io(levels: int) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
         "denoiser": (("x_t", "x_cond", "history", "timestep", "coefficients"), ("x_next", "history_next")),
         "idwt": (("x_0", *restored), ("image",)),
     }
+
+
+def _check_tensor(top: Fields, stage: str, spec: TensorSpec, levels: int, half: DType | None) -> None:
+    """Raise PackageError unless its shape is the one that a tensor of this name has, and its dtype may be one."""
+    name = spec.name.rstrip("0123456789")
+    bands = name in ("details", "restored")
+    channels = 9 if bands else 3
+    level = int(spec.name[len(name) :]) + 1 if bands else 0 if name == "image" else levels
+    below = f"/{2**level}" if level else ""
+    shape: tuple[int | str, ...] = ("batch", channels, f"height{below}", f"width{below}")
+    shape = {"timestep": (1,), "coefficients": (5,)}.get(spec.name, shape)
+    dtypes: set[DType | None] = {"int32"} if name == "timestep" else {"float32", None if name == "image" else half}
+    if spec.shape != shape or spec.dtype not in dtypes:
+        wanted = " or ".join(sorted(filter(None, dtypes)))
+        raise top.wrong(
+            f"stage {stage}: {spec.name} has the dtype {spec.dtype} and the shape {show(spec.shape)}; {wanted} and "
+            f"{shape} are wanted"
+        )
 
 
 def _stage(entry: Fields) -> Stage:

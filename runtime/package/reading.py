@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PackageError
 from .fields import show
-from .guard import check_graph
+from .guard import check_graph, check_stage
 from .manifest import GOLDEN, MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MANIFEST_LIMIT = 1 << 20
-_GOLDEN_LIMIT = 64 << 20  # bytes, unpacked
+_GOLDEN_LIMIT = 16 << 20  # bytes, unpacked: a small photo's
+_GOLDEN = ("photo", "noise", "steps", "expected")
 _AGAIN = "copy or build the package again."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -65,10 +66,11 @@ class Package:
 
     def graph(self, stage: str) -> bytes:
         """The ONNX graph of a stage, hash checked and held against what a stranger's graph may hold
-        (``guard.check_graph``): the only way to a graph. Raises PackageError."""
-        file = self.manifest.stage(stage).file
-        content = self.read(file)
-        check_graph(content, str(self.path / file))
+        (``guard``): the only way to a graph. Raises PackageError."""
+        described = self.manifest.stage(stage)
+        content, where = self.read(described.file), str(self.path / described.file)
+        check_graph(content, where)
+        check_stage(content, where, described, self.manifest)
         return content
 
     def golden(self) -> dict[str, NDArray[Any]]:
@@ -81,10 +83,15 @@ class Package:
         content = io.BytesIO(self.read(GOLDEN))
         try:
             with zipfile.ZipFile(content) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > _GOLDEN_LIMIT:
-                    raise ValueError("it is too large")
+                entries = archive.infolist()
+            if sorted(entry.filename for entry in entries) != sorted(f"{name}.npy" for name in _GOLDEN):
+                raise ValueError(f"it has {len(entries)} entries and not {', '.join(_GOLDEN)}")
+            if sum(entry.file_size for entry in entries) > _GOLDEN_LIMIT:
+                raise ValueError("it is too large")
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+                raise ValueError("it is packed in a way that numpy does not write")
             with np.load(content, allow_pickle=False) as arrays:
-                golden = {name: arrays[name] for name in ("photo", "noise", "steps", "expected")}
+                golden = {name: arrays[name] for name in _GOLDEN}
             photo, noise, steps, expected = golden.values()
             if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape != expected.shape:
                 raise ValueError(f"photo {array_text(photo)}, expected {array_text(expected)}")
@@ -117,8 +124,11 @@ def _regular_file(folder: Path, name: str) -> os.stat_result:
 def _read(folder: Path, name: str, limit: int) -> bytes:
     _regular_file(folder, name)
     try:
-        # O_NOFOLLOW: the name may have become a link since the check
-        with os.fdopen(os.open(folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+        # the name may have become a link, or a pipe that nobody writes into, since the check
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(folder / name, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PackageError(f"{folder / name}: no regular file; do not use this package.")
             content = file.read(limit + 1)
     except OSError as error:
         raise PackageError(f"{folder / name}: cannot be read ({error.strerror}); check its permissions.") from error

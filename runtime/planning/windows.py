@@ -78,6 +78,7 @@ def window_sizes(rows: int, columns: int, multiple: int) -> Iterator[tuple[int, 
     """(rows, columns, overlap) in pixels of windows that cover a padded photo evenly, from large to small: two that
     share most of it, then more that share little."""
     overlap, least = padded_size(_OVERLAP, multiple), padded_size(_SMALLEST, multiple)
+    narrowest = overlap + multiple  # what more and more windows come down to
 
     def side(size: int, count: int) -> int:
         return size if count == 1 else padded_size(math.ceil((size + (count - 1) * overlap) / count), multiple)
@@ -86,6 +87,8 @@ def window_sizes(rows: int, columns: int, multiple: int) -> Iterator[tuple[int, 
         count = 1
         while count == 1 or side(size, count) >= least:
             yield count
+            if side(size, count) <= narrowest:
+                return
             count += 1 if count < 8 else count // 4
 
     def large(size: int) -> Iterator[int]:

@@ -9,7 +9,8 @@ from ...engines.entry import Engine
 from ...engines.fit import Machine, usable
 from ...engines.refusal import build_command
 from ...names import CUDA_PRECISIONS, LOOP
-from ...package.guard import FUSED, check_graph
+from ...package.guard import FUSED, check_graph, check_stage
+from ...package.manifest import Manifest
 from ...package.reading import Package
 
 
@@ -25,8 +26,9 @@ def cuda_engine(package: Package) -> tuple[Engine | None, str]:
     return None, f"{slow}; `{build_command(package.path, 'cuda')}` builds one"
 
 
-def engine_graph(engine: Engine) -> bytes:
+def engine_graph(engine: Engine, manifest: Manifest) -> bytes:
     """Its graph, held against what a package's may hold, and one operator more. Raises EngineError and PackageError."""
-    content = engine.read(GRAPH)
-    check_graph(content, str(engine.path / GRAPH), FUSED)
+    content, where = engine.read(GRAPH), str(engine.path / GRAPH)
+    check_graph(content, where, FUSED)
+    check_stage(content, where, manifest.stage(LOOP), manifest, FUSED)
     return content

@@ -130,7 +130,7 @@ class OnnxRuntimeBackend:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         engine = self._engine if stage.name == LOOP else None
         where = str(engine.path if engine else package.path / stage.file)
-        graph = engine_graph(engine) if engine else package.graph(stage.name)
+        graph = engine_graph(engine, package.manifest) if engine else package.graph(stage.name)
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, where)
         if form.whole_scores:

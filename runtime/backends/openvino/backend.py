@@ -77,6 +77,7 @@ class OpenVinoBackend(HostBackend):
     def bind(self, stage: str, tensors: Mapping[str, Array], *, last: bool = True, form: Form = PLAIN) -> Call:
         request = (self._of_size(stage, tensors) if form == PLAIN else None) or self._of_any_size(stage, form)
         bound = {name: _tensor(array) for name, array in tensors.items()}
+        unseen = [spec.name for spec in self._package.manifest.stage(stage).outputs]
 
         def call() -> None:
             try:
@@ -85,6 +86,10 @@ class OpenVinoBackend(HostBackend):
                 request.infer()
             except RuntimeError as error:
                 raise run_failure(self.name, stage, error) from error
+            while unseen:  # an output of another shape would be somewhere else, without a word
+                name = unseen.pop()
+                if (made := tuple(request.get_tensor(name).shape)) != tensors[name].shape:
+                    raise run_failure(self.name, stage, ValueError(f"{name} is {made}, not {tensors[name].shape}"))
 
         return call
 
@@ -116,7 +121,7 @@ class OpenVinoBackend(HostBackend):
         if form.key_stride != 1:
             graph = with_key_stride(graph, form.key_stride, str(where))
         try:
-            model = read_model(self._core, graph, self._computes)
+            model = read_model(graph, self._computes)
             return keep_in_forks(
                 self._core.compile_model(model, self._device, self._config(stage)).create_infer_request()
             )

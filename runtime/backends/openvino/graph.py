@@ -17,17 +17,28 @@ the Casts do nothing but keep a norm and the SiLU behind it from becoming one ke
 
 from __future__ import annotations
 
+import io
+
 import openvino as ov
 from openvino import opset8
+from openvino.frontend import FrontEndManager
 
 _NORM, _UPSAMPLE = "/group_norm/", "/upsample/"  # in the names of their nodes (export/passes/cpu_forms.py)
 _AFTER_QUANTISE = ("Convert", "Subtract", "Multiply")  # what a DequantizeLinear is read as
 
 
-def read_model(core: ov.Core, graph: bytes, computes: str) -> ov.Model:
+def read_model(graph: bytes, computes: str) -> ov.Model:
     """graph: ONNX, checked. computes: ``f32`` or ``mixed`` (``openvino_.compute_precision``). Raises RuntimeError for a
-    graph that OpenVINO cannot read."""
-    model = core.read_model(graph)
+    graph that OpenVINO cannot read.
+
+    ``Core.read_model`` would guess the format from the bytes, and takes XML in a text field of an ONNX file for a model
+    of its own: another graph than the one that was checked.
+    """
+    reader = FrontEndManager().load_by_framework("onnx")
+    try:
+        model = reader.convert(reader.load(io.BytesIO(graph)))
+    except Exception as error:  # the reader's exceptions share no base but Exception
+        raise RuntimeError(str(error)) from error
     _join_quads(model)
     _keep_sums(model)
     if computes == "mixed":

@@ -64,7 +64,7 @@ def test_only_convolutions_see_what_was_quantised():
     sums = next(node for node in model.graph.node if node.op_type == "Relu")
     sums.input[0] = "sums"
     exact = run(ov.Core().read_model(model.SerializeToString()), x)
-    found = run(read_model(ov.Core(), graph, "f32"), x)
+    found = run(read_model(graph, "f32"), x)
     np.testing.assert_allclose(found, exact, atol=1e-3)
     assert np.abs(run(ov.Core().read_model(graph), x) - exact).max() > 0.1  # the Relu of rounded sums
 
@@ -73,7 +73,7 @@ def test_graphs_without_quantisation_and_doubling_are_left_alone(tiny_package):
     package = Package.open(tiny_package)
     for stage in ("dwt", "hfrm0", "idwt"):
         graph = package.read(package.manifest.stage(stage).file)
-        plain, written = ov.Core().read_model(graph), read_model(ov.Core(), graph, "f32")
+        plain, written = ov.Core().read_model(graph), read_model(graph, "f32")
         names = [[node.get_type_name() for node in model.get_ordered_ops()] for model in (plain, written)]
         assert names[0] == names[1]
 
@@ -96,8 +96,8 @@ def test_names_that_only_look_like_ours_change_nothing():
     for node in model.graph.node:
         node.name = last.get(node.output[0], node.name)
     x = np.random.default_rng(1).uniform(-2, 2, (1, 4, 9, 11)).astype(np.float32)
-    found = run(read_model(ov.Core(), model.SerializeToString(), "f32"), x)
-    np.testing.assert_array_equal(found, run(read_model(ov.Core(), convolutions(), "f32"), x))
+    found = run(read_model(model.SerializeToString(), "f32"), x)
+    np.testing.assert_array_equal(found, run(read_model(convolutions(), "f32"), x))
 
 
 def shifted_norms(model: ov.Model) -> int:
@@ -117,7 +117,7 @@ def test_doubling_an_image_is_one_depth_to_space_and_shifts_go_into_the_norms(ti
     package = Package.open(tiny_package)
     stage = package.manifest.stage("denoiser")
     graph = package.read(stage.file)
-    plain, written = ov.Core().read_model(graph), read_model(ov.Core(), graph, "f32")
+    plain, written = ov.Core().read_model(graph), read_model(graph, "f32")
     kinds = [Counter(node.get_type_name() for node in model.get_ordered_ops()) for model in (plain, written)]
     # exact, of this network: with other names of nodes the graph would be left as it is, and run more slowly
     more = {kind: kinds[1][kind] - kinds[0][kind] for kind in ("DepthToSpace", "Concat", "Subtract")}
@@ -144,10 +144,10 @@ def test_norms_of_a_bf16_package_are_joined(half_package):
     def casts(model: ov.Model) -> int:
         return sum(node.get_type_name() == "Convert" for node in model.get_ordered_ops())
 
-    plain, joined = ov.Core().read_model(graph), read_model(ov.Core(), graph, "mixed")
+    plain, joined = ov.Core().read_model(graph), read_model(graph, "mixed")
     norms = sum("/group_norm/centred" in node.get_friendly_name() for node in plain.get_ordered_ops())
     assert norms == 21
-    assert casts(read_model(ov.Core(), graph, "f32")) == casts(plain)
+    assert casts(read_model(graph, "f32")) == casts(plain)
     assert casts(joined) <= casts(plain) - 2 * norms
     rng = np.random.default_rng(0)
     feeds = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.planning.strips import halo, smallest_strip, strips
-from runtime.planning.windows import axis, grid
+from runtime.planning.windows import axis, count_windows, grid, window_sizes
 
 
 @given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 29), st.sampled_from([1, 8]))
@@ -51,3 +52,18 @@ def test_strips_of_one_height_keep_every_row_once(size, more, levels):
         assert strip.bottom == size or strip.bottom - strip.end >= halo(levels)
         kept += range(strip.first, strip.end)
     assert kept == list(range(size))
+
+
+@pytest.mark.parametrize("multiple", [2, 8, 32, 100, 128, 256, 512, 1024])
+def test_windows_of_every_padding_come_to_an_end(multiple, time_limit):
+    """Also where the least window is as long as two windows share."""
+    with time_limit(20):
+        for rows, columns in ((1, 1), (2, 40), (9, 7), (60, 64)):
+            rows, columns = rows * multiple, columns * multiple
+            found = list(window_sizes(rows, columns, multiple))
+            assert len(found) < 3000
+            for height, width, overlap in found:
+                assert height % multiple == width % multiple == 0
+                assert count_windows(rows, height, overlap) * count_windows(columns, width, overlap) >= 1
+                for size, length in ((rows, height), (columns, width)):
+                    assert axis(size, length, overlap, multiple).starts[-1] + length == size
