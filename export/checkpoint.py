@@ -8,11 +8,15 @@ uses) and a flat ``.safetensors``. A ``.pth.tar`` is a pickle and may come from 
 from __future__ import annotations
 
 import argparse
+import datetime
 import pickle
+import re
+import types
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +24,15 @@ from runtime.errors import PackageError
 
 from .files import check_checkpoint
 from .model import Architecture, DiffLL
+
+_WRAPPERS = re.compile(r"^(?:(?:_orig_mod|module|model)\.)+|(?<=\.)(?:_orig_mod\.|module\.)+")
+"""What DataParallel, torch.compile and trainers put before a weight's name, and in it where they hold a part."""
+_DATA = [
+    *(argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta, np.dtype),
+    *(type(np.dtype(name)) for name in ("f8", "f4", "f2", "i8", "i4", "u1", "?")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+"""What else may be beside the weights: numbers, dates and names, and no code."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +67,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     check_checkpoint(path)
-    digest = sha256(path.read_bytes()).hexdigest()
+    digest, size = sha256(), path.stat().st_size
+    with path.open("rb") as file:
+        while part := file.read(1 << 22):
+            digest.update(part)
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_official(path)
-    weights = {name.removeprefix("module."): tensor for name, tensor in raw.items()}
+    weights = {_WRAPPERS.sub("", name): tensor for name, tensor in raw.items()}
+    if len(weights) < len(raw):
+        raise PackageError(f"{path}: two of its weights have one name without the wrappers' (module., _orig_mod.).")
     try:
         arch = Architecture.from_shapes({name: tuple(tensor.shape) for name, tensor in weights.items()})
     except PackageError as error:
@@ -67,10 +85,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path}: the weight {name[:80]!r} is no plain array of floating-point numbers ({tensor.dtype}, "
                 f"{tuple(tensor.shape)}); save the model's own weights."
             )
+        size -= tensor.nbytes
+        if size < 0:
+            raise PackageError(
+                f"{path}: its weights come to more bytes than the file has; save the model's own weights."
+            )
         weights[name] = tensor.detach().float().contiguous()
         if not bool(weights[name].isfinite().all()):
             raise PackageError(f"{path}: the weight {name[:80]!r} holds NaN or infinity; take an earlier checkpoint.")
-    return Checkpoint(path, digest, arch, weights)
+    return Checkpoint(path, digest.hexdigest(), arch, weights)
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -91,7 +114,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_official(path: Path) -> dict[str, Tensor]:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_DATA):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())
@@ -100,7 +123,7 @@ def _read_official(path: Path) -> dict[str, Tensor]:
         wanted = reason.split("GLOBAL ", 1)[1].split(" ", 1)[0][:100]
         raise PackageError(
             f"{path}: refused: loading it would run code of {wanted}. An official checkpoint needs nothing but "
-            "tensors and argparse.Namespace. If you trust the file, save its 'ema_helper' as .safetensors."
+            "tensors, argparse.Namespace and numbers. If you trust the file, save its 'ema_helper' as .safetensors."
         ) from error
     except Exception as error:  # on damaged bytes torch.load also ends in IndexError, struct.error, AssertionError...
         reason = " ".join(str(error).split())[:200]

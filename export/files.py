@@ -6,18 +6,18 @@ from pathlib import Path
 
 from runtime.errors import InputError
 
+from .checkpoint_file import check_file
+
 SUFFIXES = (".pth.tar", ".pth", ".pt", ".safetensors")
 _BUNDLED = "diffll-mini.safetensors"
 
 
 def check_checkpoint(path: Path) -> None:
-    """Refuse a file that has no checkpoint's name or cannot be read. Raises InputError."""
+    """Refuse a file that has no checkpoint's name, cannot be read or is something else. Raises InputError and
+    PackageError."""
     if not suffix_of(path):
         raise InputError(f"{path}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error
+    check_file(path)
 
 
 def suffix_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from runtime.errors import PackageError
 
 MAX_LEVELS = 3  # the paper tries K = 1, 2 and 3
+_MOST_UNET_LEVELS, _MOST_BLOCKS = 5, 16  # with three wavelet levels photos are padded to multiples of 128 then
 _INDEX = "([0-9]{1,3})"
 _NOT_DIFFLL = "A DiffLL checkpoint has Unet.* and high_enhance0.* weights."
 
@@ -74,6 +75,12 @@ class Architecture:
         unet_levels = indices(f"Unet.down.{_INDEX}.block.0.conv1.weight")
         widths = [shape(f"Unet.down.{level}.block.0.conv1.weight", 4)[0] for level in unet_levels]
         levels = len(indices(f"high_enhance{_INDEX}.conv_head.point_conv.weight"))
+        blocks = len(indices(f"Unet.down.0.block.{_INDEX}.conv1.weight"))
+        if not 0 < len(widths) <= _MOST_UNET_LEVELS or not 0 < blocks <= _MOST_BLOCKS:
+            raise PackageError(
+                f"not a DiffLL that this toolkit knows: {len(widths)} UNet levels (1 to {_MOST_UNET_LEVELS}) of "
+                f"{blocks} residual blocks (1 to {_MOST_BLOCKS})."
+            )
         known = all(size > 0 for size in (ch, hfrm, *widths)) and not (ch % 32 or hfrm % 8)
         if not known or any(width % ch for width in widths) or not 1 <= levels <= MAX_LEVELS:
             raise PackageError(
@@ -83,7 +90,7 @@ class Architecture:
         return cls(
             ch=ch,
             ch_mult=tuple(width // ch for width in widths),
-            num_res_blocks=len(indices(f"Unet.down.0.block.{_INDEX}.conv1.weight")),
+            num_res_blocks=blocks,
             attention_levels=tuple(lv for lv in unet_levels if f"Unet.down.{lv}.attn.0.q.weight" in shapes),
             hfrm_channels=hfrm,
             levels=levels,
