@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 started = time.perf_counter()
                 files, more = in_thread(builder.build, graph, key.profile, timing_cache)
                 seconds = round(time.perf_counter() - started, 2)
+                if empty := [name for name, content in files.items() if not content]:
+                    reason = f"left {empty[0]} of {stage.name} empty; is the disk for temporary files full?"
+                    raise EngineError(f"{builder.environment['library']} {reason}")
             report = {"build_seconds": seconds, "engine_bytes": sum(map(len, files.values())), "command": command}
             cache.store(key, files, report | more)
             built += 1

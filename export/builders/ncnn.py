@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .ncnn_param import finish
 
 _SIZES = ((64, 96), (32, 48))  # two sizes: what differs between them stays free
 _PNNX_SECONDS = 600
+_BLOCK = 1 << 16
 
 
 class NcnnBuilder:
@@ -60,6 +62,16 @@ class NcnnBuilder:
         return files, {}
 
     def _convert(self, model: onnx.ModelProto) -> dict[str, bytes]:
+        try:
+            written = self._converted(model)
+        except OSError as error:
+            place = tempfile.gettempdir()
+            cure = f"free space in {place}, or let TMPDIR name another folder"
+            raise EngineError(f"{place}: no room for pnnx to work in ({error.strerror}); {cure}.") from error
+        return self._checked(*written)
+
+    def _converted(self, model: onnx.ModelProto) -> tuple[str, bytes]:
+        """What pnnx wrote: layers and weights. Raises OSError for a disk that is full."""
         with scratch_folder("ncnn") as folder:
             onnx.save(model, folder / "stage.onnx")
             command = [self._pnnx.EXEC_PATH, "stage.onnx", "fp16=0"]
@@ -72,20 +84,37 @@ class NcnnBuilder:
             try:
                 done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_PNNX_SECONDS)
                 code, output = done.returncode, done.stdout + done.stderr
-                param = finish((folder / "stage.ncnn.param").read_text())
+                param = (folder / "stage.ncnn.param").read_text()
                 weights = (folder / "stage.ncnn.bin").read_bytes()
-            except (OSError, subprocess.TimeoutExpired) as error:
+            except (FileNotFoundError, UnicodeDecodeError, subprocess.TimeoutExpired) as error:
                 code, output = code or -1, f"{output} {error}"
+            with (folder / "full").open("wb") as probe:  # pnnx ends with 0 on a full disk: OSError says that it is
+                probe.write(bytes(_BLOCK))
+        if code:
+            raise self._failure(code, " ".join(output.split())[-400:])
+        return param, weights
+
+    def _checked(self, written: str, weights: bytes) -> dict[str, bytes]:
+        """The engine, where ncnn loads it."""
+        from runtime.backends.ncnn import load_net
+
+        try:
+            param = finish(written)
+        except (ValueError, IndexError) as error:
+            raise self._failure(0, "it left half of the layers") from error
         # what pnnx cannot convert it writes as an operator of its own
         kinds = {line.split()[0] for line in param.splitlines()[2:] if line.strip()}
-        foreign = sorted(kind for kind in kinds if self._ncnn.layer_to_index(kind) < 0)
-        if code or foreign:
-            reason = f"no ncnn layer for {', '.join(foreign)}" if foreign else " ".join(output.split())[-400:]
-            raise EngineError(
-                f"pnnx {self._pnnx.__version__} could not convert the graph (code {code}): {reason}. Install the "
-                "versions of constraints.txt (`pip install -c constraints.txt ncnn pnnx`) or use another backend."
-            )
+        if foreign := sorted(kind for kind in kinds if self._ncnn.layer_to_index(kind) < 0):
+            raise self._failure(0, f"no ncnn layer for {', '.join(foreign)}")
+        if reason := load_net(self._ncnn.Net(), param.encode(), weights):
+            raise self._failure(0, f"ncnn does not load what it wrote: {reason}. Is {tempfile.gettempdir()} full?")
         return {PARAM: param.encode(), WEIGHTS: weights}
+
+    def _failure(self, code: int, reason: str) -> EngineError:
+        return EngineError(
+            f"pnnx {self._pnnx.__version__} could not convert the graph (code {code}): {reason}. Install the "
+            "versions of constraints.txt (`pip install -c constraints.txt ncnn pnnx`) or use another backend."
+        )
 
 
 def _denoiser(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bytes]:

@@ -39,6 +39,7 @@ class OpenVinoBuilder:
             config = openvino_.cpu_config(self._computes, tensors)
             compiled = self._core.compile_model(model, openvino_.CPU, config)
             compiled.export_model(content)
+            self._core.import_model(io.BytesIO(content.getvalue()), openvino_.CPU, config)  # as a run will
         except RuntimeError as error:
             raise EngineError(f"openvino could not compile the graph: {one_line(error)}. Update openvino.") from error
         return {BLOB: content.getvalue()}, {}

@@ -32,7 +32,8 @@ class NotTaken(EngineError):
 
     def __init__(self, place: Path, reason: str, cause: Cause, stage: str = "", target: str = "") -> None:
         super().__init__(f"{place}: {reason}")
-        self.place, self.reason, self.cause = place, reason, cause
+        self.place, self.reason = place, reason
+        self.cause: Cause = cause
         self.stage, self.target = stage, target
         self.line = ""
         """The line to type where it depends on nothing else."""
