@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PackageError
+from .costs import check_costs
 from .fields import show
 from .guard import check_graph, check_stage
 from .manifest import GOLDEN, MANIFEST, Manifest
@@ -49,6 +50,7 @@ class Package:
             what = "is a file" if os.path.lexists(path) else "does not exist"
             raise PackageError(f"{path}: {what}; a package is a directory made by `python -m export.build`.")
         manifest = Manifest.from_json(_read(path, MANIFEST, _MANIFEST_LIMIT), str(path / MANIFEST))
+        check_costs(manifest, str(path / MANIFEST))
         for name, (_, size) in manifest.files.items():
             found = _regular_file(path, name).st_size
             if found != size:
