@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from calibration.layers import find_layers, load_graph
 from calibration.quantise import quantise
+from runtime.package.edits import with_uint8_activations
 from runtime.package.guard import check_graph
 
 ROOT = Path(__file__).parent.parent.parent
@@ -189,3 +190,16 @@ def test_the_same_bytes_in_every_process(tiny_package):
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={"PYTHONHASHSEED": seed}
         )
         assert done.stdout.strip() == hashlib.sha256(quantised(tiny_package, "denoiser")[1]).hexdigest(), done.stderr
+
+
+def test_the_zero_point_of_x86_means_the_same_numbers(tiny_package):
+    """docs/int8.md: the same bits, where onnxruntime runs the graph as it is written."""
+    model, content = quantised(tiny_package, "hfrm0")
+    edited, options = with_uint8_activations(content), ort.SessionOptions()
+    assert edited != content
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain, ours = (
+        ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run(None, feeds(model))[0]
+        for graph in (content, edited)
+    )
+    np.testing.assert_array_equal(plain, ours)
