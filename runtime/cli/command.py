@@ -6,10 +6,10 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import DiffLLError, InputError
-from ..names import BACKENDS, KINDS
+from ..names import BACKENDS, KINDS, __version__
 from .interrupts import Interrupts, exit_code
 from .streams import drop_stdout, open_standard_streams
 
@@ -21,7 +21,16 @@ _SIDE_LIMIT = 1 << 16
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers a mistake with one ``error:`` line, without the usage in front."""
+    """argparse that answers a mistake with one ``error:`` line, without the usage in front, has ``--version``, and
+    takes options between positional arguments."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        parsed: argparse.Namespace = self.parse_intermixed_args(args, namespace)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         fail(f"{message} (see `{self.prog} --help`)")

@@ -3,59 +3,115 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import DiffLLError, InputError
+from ..errors import InputError
 from ..names import SAMPLERS
-from .command import ROOT, SOME_FAILED, Parser, add_run_options, error_line
-from .progress import Progress
+from .command import ROOT, SOME_FAILED, Parser, add_run_options, printable
+from .inputs import PIPE, Item, Naming, Work, check_free, plan_work
 
 if TYPE_CHECKING:
-    from ..enhancer import Enhancer
-    from ..planning.request import Plan
+    from ..photo.journal import Journal
+    from .batch import Settings, Summary
+
+_EXAMPLES = f"""examples:
+  python -m {ROOT} build/diffll-fp32 dark.jpg -o bright.jpg
+  python -m {ROOT} build/diffll-fp32 photos --recursive -o bright --skip-existing
+  python -m {ROOT} build/diffll-fp32 *.jpg -o bright --suffix _bright --format png
+  cat dark.jpg | python -m {ROOT} build/diffll-fp32 - -o - > bright.jpg"""
+_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP"}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog=f"python -m {ROOT}", description="Brighten dark photos with a DiffLL model package.")
+    parser = Parser(
+        prog=f"python -m {ROOT}",
+        description="Brighten dark photos with a DiffLL model package.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
-    add("photos", nargs="*", type=Path, metavar="PHOTO", help="JPEG, PNG, TIFF, WebP or BMP")
-    output = "a file for one photo (its suffix says the format), a folder for several (names and formats are kept)"
+    add("photos", nargs="*", metavar="INPUT", help="a photo (JPEG, PNG, TIFF, WebP or BMP), a folder, or - for stdin")
+    output = "a file for one photo (its suffix says the format), a folder for several (names are kept), - for stdout"
     add("-o", dest="output", metavar="OUT", help=output)
+    add("--recursive", action="store_true", help="the folders in a folder too; OUT has the same tree")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace results that are already there")
+    skip = "leave results that are there and go on; those of changed photos or other settings are made again"
+    there.add_argument("--skip-existing", action="store_true", help=skip)
+    there.add_argument("--in-place", action="store_true", help="replace each photo by its result, without -o")
+    add("--suffix", default="", metavar="TEXT", help="stands behind each name in a folder, such as _bright")
+    add(
+        "--format",
+        choices=_FORMATS,
+        metavar="NAME",
+        help=f"of the results: {', '.join(_FORMATS)} (default: as the photo)",
+    )
+    add("--quality", type=int, metavar="N", help="of JPEG and WebP, 1 to 100 (default: 95)")
+    add(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="0 (the dark photo) to 1 (the result, default): a blend",
+    )
     add_run_options(parser)
     provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
     add("--provider", action="append", metavar="NAME", help=provider)
     add("--sampler", choices=SAMPLERS, metavar="NAME", help=f"of --steps: {', '.join(SAMPLERS)} (default: ddim)")
     add("--seed", type=int, metavar="N", help="of the noise, where the sampling starts from noise (default: 0)")
-    add("--overwrite", action="store_true", help="replace photos that are already there")
     add("--before-after", action="store_true", help="write the dark and the bright photo side by side")
+    add("--json", action="store_true", help="a line of JSON for every photo, on stdout")
     add("--self-test", action="store_true", help="run the package's golden sample on this machine")
     args = parser.parse_args(argv)
-    if not args.photos and not args.self_test:
-        parser.error("no PHOTO was given")
-    if args.photos and args.output is None:
-        parser.error("-o OUT is missing: a file for one photo, a folder for several")
+    _check(parser, args)
     return args
+
+
+def _check(parser: Parser, args: argparse.Namespace) -> None:
+    if not args.photos and not args.self_test:
+        parser.error("no INPUT was given: a photo, a folder or -")
+    if args.photos and args.output is None and not args.in_place:
+        parser.error("-o OUT is missing: a file for one photo, a folder for several")
+    if args.in_place and args.output is not None:
+        parser.error("--in-place replaces the photos, so there is no -o; leave one of the two out")
+    if args.in_place and (args.suffix or args.format or args.before_after):
+        parser.error("--in-place keeps names and formats; leave --suffix, --format and --before-after out")
+    if not 0 <= args.strength <= 1:
+        parser.error(f"--strength {args.strength:g}: a number from 0 to 1 is wanted")
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        parser.error(f"--quality {args.quality}: 1 to 100 is wanted")
+    if any(mark in args.suffix for mark in ("/", "\\", "\0")):
+        parser.error(f"--suffix {args.suffix}: a part of a name is wanted, such as _bright")
+    if PIPE in args.photos and len(args.photos) > 1:
+        parser.error("- is one photo on stdin; give it alone")
+    if args.output == PIPE and (args.json or args.self_test):
+        parser.error("-o - writes the photo to stdout; leave --json and --self-test out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    work = work_of(args) if args.photos else Work(())
 
     from ..enhancer import Enhancer
     from ..photo import check_destination
     from ..running.arguments import check_no_noise, choose_sampling
 
-    pairs = plan_outputs(args.photos, args.output) if args.photos else []
-    if len(pairs) == 1:  # a mistake that ends the command is told before the package is loaded
-        try:
-            pairs[0][0].stat()
-        except OSError as error:
-            raise InputError(f"cannot read {pairs[0][0]}: {error.strerror}; check the name.") from error
-        check_destination(pairs[0][1], source=pairs[0][0], overwrite=args.overwrite)
+    if work.folder is None and len(work.items) == 1 and not args.in_place:  # told before the package is loaded
+        item = work.items[0]
+        if str(item.source) != PIPE:
+            try:
+                item.source.stat()
+            except OSError as error:
+                raise InputError(f"cannot read {item.source}: {error.strerror}; check the name.") from error
+        if str(item.target) != PIPE and not (args.skip_existing and item.target.exists()):
+            check_destination(item.target, source=item.source, overwrite=args.overwrite)
     opened = Enhancer.open(args.package, backend=args.backend, providers=args.provider, max_memory=args.max_memory)
     with opened as enhancer:
         if enhancer.backend.why:
@@ -67,79 +123,108 @@ def main(argv: Sequence[str] | None = None) -> int:
         sampling = choose_sampling(enhancer.manifest, args.sampling, args.steps, args.sampler)
         if sampling.start == "zero":
             check_no_noise(sampling, None, args.seed)
-        return enhance_all(enhancer, pairs, args)
+        return _run(enhancer, work, args) if work.items else 0
 
 
-def plan_outputs(photos: Sequence[Path], output: str) -> list[tuple[Path, Path]]:
-    """(photo, where its result goes) of every photo. Makes the output folder. Raises InputError."""
-    from ..photo import SUFFIXES
-    from ..photo.folder import output_folder
+def work_of(args: argparse.Namespace) -> Work:
+    """The photos and their places. Raises InputError."""
+    kind = f".{args.format}" if args.format else ""
+    if args.photos == [PIPE]:
+        target = Path(args.output or PIPE)
+        if args.in_place or target.is_dir():
+            raise InputError("a photo on stdin has no name; give -o a file, or - for stdout.")
+        return Work((Item(Path(PIPE), target, target.parent),))
+    if args.output == PIPE:
+        if len(args.photos) > 1 or os.path.isdir(args.photos[0]):
+            raise InputError("stdout takes one photo; give a folder with -o for more.")
+        if sys.stdout.isatty():
+            raise InputError("-o - writes the photo to stdout, which is a terminal; give a file, or pipe it on.")
+        work = plan_work(args.photos, args.output, Naming())
+        return Work((Item(work.items[0].source, Path(PIPE), Path()),))
+    work = plan_work(
+        args.photos, args.output, Naming(args.suffix, kind), recursive=args.recursive, in_place=args.in_place
+    )
+    if work.folder is not None and not args.overwrite and not args.skip_existing:
+        check_free(work.items)
+    return work
 
-    target = Path(output)
-    if len(photos) == 1 and not target.is_dir() and not output.endswith(("/", "\\")):
-        return [(photos[0], target)]
-    if target.suffix.lower() in SUFFIXES and not target.is_dir():
-        raise InputError(f"{output}: {len(photos)} photos cannot go into one file; give a folder.")
-    names: dict[str, Path] = {}
-    for photo in photos:
-        other = names.setdefault(photo.name.casefold(), photo)
-        if other is not photo:
-            raise InputError(f"{other} and {photo} would both become {target / photo.name}; use two folders.")
+
+def _run(enhancer: Any, work: Work, args: argparse.Namespace) -> int:
+    from .batch import Batch
+
+    settings = settings_of(args)
+    started = time.perf_counter()
+    with _journals(enhancer, work, args, settings) as journals:
+        batch = Batch(enhancer, settings, journals, folders=work.folder is not None or args.in_place)
+        try:
+            batch.run(work.items)
+        except KeyboardInterrupt:
+            if len(work.items) > 1:
+                _tell(batch.summary, work, time.perf_counter() - started)
+                how = "The same command" if args.skip_existing else "The same command with --skip-existing"
+                if args.overwrite:
+                    how += " in place of --overwrite"
+                print(f"{how} goes on from here.", file=sys.stderr)
+            raise
+    _tell(batch.summary, work, time.perf_counter() - started)
+    return SOME_FAILED if batch.summary.failed else 0
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    from .batch import Settings
+
+    return Settings(
+        sampling=args.sampling,
+        steps=args.steps,
+        sampler=args.sampler,
+        seed=args.seed,
+        plan=args.plan,
+        before_after=args.before_after,
+        strength=args.strength,
+        quality=args.quality,
+        kind=_FORMATS[args.format] if args.format else None,
+        overwrite=args.overwrite or args.in_place,
+        skip_existing=args.skip_existing or args.in_place,
+        json=args.json,
+        beside=args.max_memory is None,
+    )
+
+
+@contextmanager
+def _journals(enhancer: Any, work: Work, args: argparse.Namespace, settings: Settings) -> Iterator[dict[Path, Journal]]:
+    """A journal for each root of the results; none where one file is written."""
+    from ..photo.journal import Journal, settings_digest
+
+    many = work.folder is not None and (len(work.items) > 1 or args.skip_existing)
+    roots = {item.root for item in work.items} if many or args.in_place else set()
+    files = {name: digest for name, (digest, _) in enhancer.manifest.files.items() if name.endswith(".onnx")}
+    made = {**settings.loop, "files": files, "plan": args.plan, "before_after": args.before_after}
+    made |= {"strength": args.strength, "quality": args.quality, "format": args.format}
+    journals = {root: Journal(root, settings_digest(made)) for root in roots}
     try:
-        output_folder(target)
-    except OSError as error:
-        raise InputError(f"{output}: cannot make this folder ({error.strerror}); choose another -o.") from error
-    return [(photo, target / photo.name) for photo in photos]
+        yield journals
+    finally:
+        for journal in journals.values():
+            journal.close()
 
 
-def enhance_all(enhancer: Enhancer, pairs: Sequence[tuple[Path, Path]], args: argparse.Namespace) -> int:
-    """Enhance every photo; one that cannot be done does not stop the others."""
-    failed: list[Path] = []
-    progress = Progress()
-    with progress.warnings(), progress.count(len(pairs), "photo") as begin:
-        for source, target in pairs:
-            begin(source.name)
-            try:
-                enhance_file(enhancer, source, target, args, progress)
-            except DiffLLError as error:
-                if len(pairs) == 1:
-                    raise
-                progress.note(error_line(error))
-                failed.append(source)
-    if failed:
-        print(f"{len(failed)} of {len(pairs)} photos failed:", *failed, sep="\n  ", file=sys.stderr)
-    return SOME_FAILED if failed else 0
-
-
-def enhance_file(enhancer: Enhancer, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> None:
-    """Read, brighten and write one photo. Raises DiffLLError; nothing half-written is left."""
-    import numpy as np
-
-    from ..photo import check_destination, check_photo, read_photo, write_photo, written_to
-    from ..planning.request import FILE_BYTES
-
-    check_destination(target, source=source, overwrite=args.overwrite)
-
-    def plan(width: int, height: int, depth: int) -> Plan:
-        dtype = np.uint16 if depth == 16 else np.uint8
-        reserve = FILE_BYTES * depth // 8 * width * height if args.before_after else 0  # the file's other half
-        return enhancer.plan(
-            width, height, sampling=args.sampling, steps=args.steps, dtype=dtype, kind=args.plan, reserve_bytes=reserve
-        )
-
-    photo = read_photo(source, check=plan, into=target)
-    kind = written_to(target, photo.format)
-    if args.before_after:
-        check_photo(target, kind, photo, copies=2)
-    height, width = photo.pixels.shape[:2]
-    chosen = plan(width, height, 8 * photo.pixels.itemsize) if args.plan else None
-    loop = {"sampling": args.sampling, "steps": args.steps, "sampler": args.sampler, "seed": args.seed}
-    pixels = enhancer(photo.pixels, **loop, plan=chosen)
-    if enhancer.why:
-        progress.note(f"{source}: {enhancer.why}")
-    bright = photo.with_pixels(pixels)
-    if args.before_after:
-        alpha = None if bright.alpha is None else np.hstack((bright.alpha, bright.alpha))
-        bright = replace(bright, pixels=np.hstack((photo.pixels, bright.pixels)), alpha=alpha)
-    del photo, pixels  # their memory is for what the file takes
-    write_photo(target, bright, overwrite=args.overwrite, kind=kind)
+def _tell(summary: Summary, work: Work, seconds: float) -> None:
+    """The last word of a command: what was done, and where it is."""
+    if len(work.items) == 1 and not summary.failed:
+        item = work.items[0]
+        what = f"{item.target}: there already" if summary.skipped else f"{item.target}: done in {seconds:.1f} s"
+        if str(item.target) != PIPE:
+            print(printable(what), file=sys.stderr)
+        return
+    counts = [f"{summary.done} of {len(work.items)} photos done"]
+    if summary.skipped:
+        counts.append(f"{summary.skipped} skipped, for their results are there")
+    if summary.failed:
+        counts.append(f"{len(summary.failed)} failed")
+    if work.others:
+        counts.append(f"{work.others} other files left")
+    pace = f" ({summary.done / seconds:.2f} a second)" if summary.done and seconds else ""
+    where = f", in {work.folder}" if work.folder is not None else ", in place"
+    print(printable(f"{', '.join(counts)} in {seconds:.1f} s{pace}{where}"), file=sys.stderr)
+    if summary.failed:
+        print("failed:", *(printable(str(path)) for path in summary.failed), sep="\n  ", file=sys.stderr)

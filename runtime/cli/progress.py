@@ -15,7 +15,7 @@ from .command import ROOT, printable
 
 _REWRITE_S = 1.0  # in a terminal
 _HEARTBEAT_S = 4.0  # between two lines in a log file, while one task runs
-_COUNT_S = 30.0  # the same over many items, which may take hours together
+_COUNT_S = 8.0  # the same over many items, which may take hours together
 _BAR = 24
 
 

@@ -6,7 +6,7 @@ Importing this package loads neither Pillow nor any codec; the first photo that 
 from .formats import SUFFIXES, check_photo, written_to
 from .photo import Photo
 from .read import read_photo
-from .write import check_destination, encode_photo, write_photo
+from .write import check_destination, encode_photo, write_encoded, write_photo
 
 __all__ = [
     "SUFFIXES",
@@ -15,6 +15,7 @@ __all__ = [
     "check_photo",
     "encode_photo",
     "read_photo",
+    "write_encoded",
     "write_photo",
     "written_to",
 ]

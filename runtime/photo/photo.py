@@ -56,3 +56,19 @@ class Photo:
             else:
                 alpha = ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
         return replace(self, pixels=pixels, alpha=alpha)
+
+
+def blend(dark: NDArray[Any], bright: NDArray[Any], strength: float) -> NDArray[Any]:
+    """``dark`` + strength * (bright - dark), rounded half up.
+
+    dark, bright: (H, W, 3) uint8 or uint16, RGB; strength: 0 to 1.
+    """
+    mixed: NDArray[Any] = np.empty_like(bright)
+    for colour in range(3):  # one at a time: a third of the memory
+        plane = bright[..., colour].astype(np.float32)
+        plane -= dark[..., colour]
+        plane *= np.float32(strength)
+        plane += dark[..., colour]
+        plane += np.float32(0.5)
+        mixed[..., colour] = plane
+    return mixed

@@ -63,22 +63,33 @@ def _check_place(path: Path, source: str | os.PathLike[str] | None, overwrite: b
 
 
 def write_photo(
-    path: str | os.PathLike[str], photo: Photo, *, overwrite: bool = False, kind: str | None = None
+    path: str | os.PathLike[str],
+    photo: Photo,
+    *,
+    overwrite: bool = False,
+    kind: str | None = None,
+    quality: int | None = None,
 ) -> None:
     """Write ``photo`` to ``path``, whole or not at all.
 
     kind: the format, such as the photo's own; by default the one that the suffix of ``path`` names.
-    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless, JPEG has quality 95 without
-    chroma subsampling, WebP quality 95 with lossless alpha. The ICC profile goes along where it is one for the pixels
-    that are written, the metadata where the format has a place; what is left out is said in one line of the log. What a
-    PNG says of its colours in other chunks stays in a PNG and becomes a profile elsewhere. Raises InputError where
-    ``check_destination`` or the disk refuses, and where the format cannot hold the photo's alpha, depth, size or
-    colours (PQ, HLG).
+    quality: 1 to 100, of JPEG and WebP (default: 95).
+    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless. JPEG is written without
+    chroma subsampling, WebP with chroma of half the size, which is all that it has, and lossless alpha. The ICC profile
+    goes along where it is one for the pixels that are written, the metadata where the format has a place; what is left
+    out is said in one line of the log. What a PNG says of its colours in other chunks stays in a PNG and becomes a
+    profile elsewhere. Raises InputError where ``check_destination`` or the disk refuses, and where the format cannot
+    hold the photo's alpha, depth, size or colours (PQ, HLG).
     """
     path = Path(path)
     kind = format_of(path) if kind is None else _known(kind)
     _check_place(path, None, overwrite)
-    data = _file_of(photo, kind, path)
+    write_encoded(path, _file_of(photo, kind, path, quality), overwrite=overwrite)
+
+
+def write_encoded(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
+    """Write the bytes of a photo's file, such as those of ``encode_photo``, whole or not at all. Raises InputError."""
+    path = Path(path)
     target = Path(os.path.realpath(path)) if overwrite else path  # a symbolic link stays one
     try:
         with write_file(target, overwrite=overwrite) as file:
@@ -94,13 +105,13 @@ def write_photo(
         raise InputError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
 
 
-def encode_photo(photo: Photo, kind: str) -> bytes:
+def encode_photo(photo: Photo, kind: str, *, quality: int | None = None, where: str | os.PathLike[str] = "") -> bytes:
     """The file that ``write_photo`` would write, in memory.
 
-    kind: "JPEG", "PNG", "TIFF", "WEBP" or "BMP", such as the ``format`` of a photo that was read. Raises InputError
-    where that format cannot hold the photo's alpha, depth or size.
+    kind: "JPEG", "PNG", "TIFF", "WEBP" or "BMP", such as the ``format`` of a photo that was read. quality: as there.
+    where: its name in a message. Raises InputError where that format cannot hold the photo's alpha, depth or size.
     """
-    return _file_of(photo, _known(kind), f"a {kind}")
+    return _file_of(photo, _known(kind), where or f"a {kind}", quality)
 
 
 def _known(kind: str) -> str:
@@ -109,11 +120,13 @@ def _known(kind: str) -> str:
     return kind
 
 
-def _file_of(photo: Photo, kind: str, where: Path | str) -> bytes:
+def _file_of(photo: Photo, kind: str, where: str | os.PathLike[str], quality: int | None = None) -> bytes:
     """The file in the format ``kind``; where: its name in a message. Raises InputError."""
-    check_photo(where, kind, photo)
+    if quality is not None and not 1 <= quality <= 100:
+        raise InputError(f"the quality {quality} is not one of a JPEG or WebP; give 1 to 100")
+    check_photo(os.fspath(where), kind, photo)
     try:
-        data, lost = _encode(photo, kind)
+        data, lost = _encode(photo, kind, quality)
     except ImportError as error:
         raise InputError(f"cannot write {where}: {error}; run: pip install pillow") from error
     except MemoryError:
@@ -129,7 +142,7 @@ def _taken(path: Path, why: str = "it exists already") -> InputError:
     return InputError(f"cannot write {path}: {why}; choose another name or allow it (--overwrite)")
 
 
-def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
+def _encode(photo: Photo, kind: str, quality: int | None) -> tuple[bytes, Lost]:
     """(the file of ``photo`` in the format ``kind``, which must be able to hold it, what it has no place for)."""
     from . import kept, tiff
 
@@ -142,18 +155,22 @@ def _encode(photo: Photo, kind: str) -> tuple[bytes, Lost]:
         block, lost = kept.for_tiff(photo)
         data = tiff.encode(samples, icc_profile=icc_profile, block=block)
     else:
-        data, lost = _by_pillow(samples, photo, kind, icc_profile)
+        data, lost = _by_pillow(samples, photo, kind, icc_profile, quality)
     if left_out:
         lost.others.append(left_out)
     return data, lost
 
 
-def _by_pillow(samples: NDArray[Any], photo: Photo, kind: str, icc_profile: bytes | None) -> tuple[bytes, Lost]:
+def _by_pillow(
+    samples: NDArray[Any], photo: Photo, kind: str, icc_profile: bytes | None, quality: int | None
+) -> tuple[bytes, Lost]:
     from PIL import Image
 
     from . import bmp, jpeg, kept
 
     options = dict(_SETTINGS[kind])
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
     if icc_profile and kind != "BMP":
         options["icc_profile"] = icc_profile
     if kind == "WEBP":

@@ -11,6 +11,7 @@ from photo_samples import chunk, noise, png_file
 from PIL import Image
 
 from runtime.cli import photos
+from runtime.cli.batch import Batch
 from runtime.errors import InputError
 from runtime.photo import read_photo
 
@@ -36,8 +37,8 @@ class Same(Untouched):
 
 def brighten(enhancer: Any, source: Path, target: Path, *options: str) -> None:
     args = photos.parse_args(["package", str(source), "-o", str(target), *options])
-    for one, out in photos.plan_outputs(args.photos, args.output):
-        photos.enhance_file(enhancer, one, out, args, photos.Progress())
+    work = photos.work_of(args)
+    Batch(enhancer, photos.settings_of(args), {}, folders=work.folder is not None).run(work.items)
 
 
 def test_before_the_network_runs(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_photo_needs_no_streams(tiny_package, photo, tmp_path, streams):
     bad, out = tmp_path / "bad.png", tmp_path / "out"
     bad.write_text("no photo")
     assert shell(sys.executable, "-m runtime", tiny_package, bad, photo, "-o", out, streams=streams) == 1
-    assert [path.name for path in out.iterdir()] == ["dark.png"]
+    assert [path.name for path in out.glob("[!.]*")] == ["dark.png"]
     assert Image.open(out / "dark.png").size == (48, 32)
 
 
