@@ -10,8 +10,8 @@ from runtime.errors import InputError
 from runtime.names import PUBLISHED
 from runtime.package.manifest import Manifest
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.running.arguments import choose_sampling
-from runtime.sampling import Sampling
 
 from .job import Loop
 

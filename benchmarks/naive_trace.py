@@ -20,7 +20,7 @@ def trace(checkpoint: str, width: int, height: int, steps: int, variant: str, fo
 
     from export.checkpoint import load_checkpoint
     from export.model.diffll import NUM_TRAIN_TIMESTEPS
-    from runtime.sampling import timesteps
+    from runtime.package.sampling import timesteps
 
     model = load_checkpoint(checkpoint).model()
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from runtime.enhancer import Enhancer
 from runtime.errors import InputError
+from runtime.package.sampling import Sampling
 from runtime.photo import read_photo
-from runtime.sampling import Sampling
 
 SIDE = 640  # of a larger photo the centre is taken: memory is bounded by the largest photo
 _MOST_UNSEEN = 4

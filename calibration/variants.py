@@ -15,7 +15,7 @@ from runtime.backends.base import PLAIN, Backend, Call, Form
 from runtime.enhancer import Enhancer
 from runtime.names import LOOP
 from runtime.package.reading import Package
-from runtime.sampling import Sampling
+from runtime.package.sampling import Sampling
 
 from .photos import enhance_whole
 

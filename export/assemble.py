@@ -15,8 +15,8 @@ import runtime
 from runtime.cli.progress import Progress
 from runtime.names import LOOP, PUBLISHED, Precision
 from runtime.package.manifest import CERTIFICATE, GOLDEN, Manifest, Stage
+from runtime.package.sampling import Sampling
 from runtime.package.writing import write_manifest
-from runtime.sampling import Sampling
 
 from .certificate.cases import cases, golden_photo
 from .certificate.certify import certify, reference

@@ -8,8 +8,8 @@ from pathlib import Path
 from runtime.errors import InputError, one_line
 from runtime.package.fields import Fields
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.package.samplings import samplings_from
-from runtime.sampling import Sampling
 
 
 def load_samplings(path: Path, checkpoint_sha256: str, total: int) -> tuple[Sampling, ...]:

@@ -18,6 +18,7 @@ from .errors import EngineError, InputError
 from .names import KINDS, Kind
 from .package.manifest import Manifest
 from .package.reading import Package
+from .package.sampling import Sampling
 from .planning.memory import parse_budget
 from .planning.request import Plan, Request
 from .running.arguments import (
@@ -35,7 +36,6 @@ from .running.auto import open_backend
 from .running.laps import Outcome
 from .running.runner import Runner
 from .running.stream import Stream
-from .sampling import Sampling
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .names import SAMPLERS
-from .sampling import Sampling, timesteps
+from .package.sampling import Sampling, timesteps
 
 
 @dataclass(frozen=True)

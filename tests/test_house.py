@@ -25,9 +25,9 @@ MAY_IMPORT = {
 FLOORS = [  # of runtime/, from the bottom: a room imports from its own floor and from those below
     {"errors", "names"},
     {"machine"},
-    {"image", "sampling"},
-    {"sampler"},
+    {"image"},
     {"package", "photo"},
+    {"sampler"},
     {"planning"},
     {"engines"},
     {"backends"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.sampling import Sampling
+from runtime.package.sampling import Sampling
 
 from .score import Score, Scores
 from .state import text

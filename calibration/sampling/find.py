@@ -14,9 +14,9 @@ from runtime.cli.progress import Progress
 from runtime.enhancer import Enhancer
 from runtime.names import FAST, PUBLISHED, Start
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.package.writing import check_output, package_folder
 from runtime.sampler import evenly_spaced
-from runtime.sampling import Sampling
 
 from . import pictures
 from .choice import NEAR, VISIBLE_DB, Bar, Row, better_coefficients, choose, refusal, why

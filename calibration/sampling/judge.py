@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from runtime.cli.progress import Progress
 from runtime.enhancer import Enhancer
 from runtime.names import PUBLISHED
+from runtime.package.sampling import Sampling
 from runtime.planning.request import Request
 from runtime.running.arguments import make_noise
-from runtime.sampling import Sampling
 
 from .photos import Pair, levels
 from .score import Score, Scores, compare, mean_scores, same_brightness

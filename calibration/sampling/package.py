@@ -12,8 +12,8 @@ from runtime.errors import PackageError
 from runtime.names import FAST
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.package.writing import write_manifest
-from runtime.sampling import Sampling
 
 TABLE, PLOT, SHEET = "sampling.md", "sampling.png", "sampling-sheet.jpg"
 _PYTORCH = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, pairwise, product
 
 from runtime.names import FAST, Start
-from runtime.sampling import Sampling
+from runtime.package.sampling import Sampling
 
 Value = Callable[[Sequence[Sampling]], list[float]]
 """Samplings -> what each is worth; more is better."""

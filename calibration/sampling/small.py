@@ -12,9 +12,9 @@ from runtime.backends.base import Backend
 from runtime.image import to_tensor
 from runtime.names import LOOP, Start
 from runtime.package.manifest import Manifest
+from runtime.package.sampling import Sampling
 from runtime.running.program import Buffers, Loop, Stages
 from runtime.sampler import make_table
-from runtime.sampling import Sampling
 
 _KEPT = 300  # outputs of the denoiser: the calls that many samplings begin with
 _EPS = np.array([0, 1, 0, 0, 0], np.float32)  # coefficients that make x_next the network's eps

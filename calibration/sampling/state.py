@@ -13,7 +13,7 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.machine.durable import make_folder
 from runtime.machine.files import write_file
-from runtime.sampling import Sampling
+from runtime.package.sampling import Sampling
 
 from ..alone import state_folder
 

@@ -14,8 +14,8 @@ from runtime.backends.base import Backend
 from runtime.cli.progress import Progress
 from runtime.names import FAST, PUBLISHED
 from runtime.package.manifest import Manifest
+from runtime.package.sampling import Sampling
 from runtime.sampler import make_table
-from runtime.sampling import Sampling
 
 from .photos import Pair, small
 from .score import Score, compare, mean_score, same_brightness

@@ -23,8 +23,8 @@ from runtime.image import Pixels, psnr, to_pixels, to_tensor
 from runtime.machine.leftovers import scratch_folder
 from runtime.names import LOOP
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.sampler import evenly_spaced, make_table
-from runtime.sampling import Sampling
 
 from ..model import DiffLL
 from ..model.diffll import NUM_INFERENCE_STEPS, schedule

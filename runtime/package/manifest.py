@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import PackageError
 from ..names import DTYPES, PRECISIONS, PUBLISHED, DType, Precision
-from ..sampling import Sampling, timesteps
 from .fields import Fields, read_json, show
+from .sampling import Sampling, timesteps
 from .samplings import samplings_from, samplings_json
 
 MANIFEST = "manifest.json"

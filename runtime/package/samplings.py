@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from ..names import PUBLISHED, STARTS
-from ..sampling import Sampling
 from .fields import Fields, show
+from .sampling import Sampling
 
 _NAME = re.compile("[a-z0-9][a-z0-9-]{0,31}")
 _COEFFICIENT_LIMIT = 1e6

@@ -15,10 +15,10 @@ from ..errors import InputError
 from ..image import Pixels, array_text
 from ..names import FAST, PUBLISHED
 from ..package.manifest import Manifest
+from ..package.sampling import Sampling
 from ..photo.pillow import from_image, is_image
 from ..planning.request import Plan, Request
 from ..sampler import evenly_spaced
-from ..sampling import Sampling
 
 Back = Callable[[Pixels], Any]
 """From the pixels of a result to what the caller gets: an image for an image."""

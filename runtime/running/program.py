@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..backends.base import PLAIN, Backend, Call, Form, Job, Part
 from ..names import LOOP
 from ..package.manifest import Manifest
+from ..package.sampling import Sampling
 from ..sampler import make_table
-from ..sampling import Sampling
 from .laps import Laps, not_finite
 
 _JOBS_KEPT = 4  # of different steps tables, a shape

@@ -16,10 +16,10 @@ from ..image import Pixels, padded_size, to_tensor
 from ..machine.forks import Origin
 from ..machine.host import free_memory_bytes, resident_bytes
 from ..package.reading import Package
+from ..package.sampling import Sampling
 from ..planning.decide import Planner
 from ..planning.memory import parse_size
 from ..planning.request import MARGIN_BYTES, Memory, Plan, Request
-from ..sampling import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .tiled import StripRunner

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..errors import DiffLLError, InputError, OutOfMemoryError
 from ..image import Pixels, to_pixels, to_tensor
 from ..machine.host import resident_bytes
+from ..package.sampling import Sampling
 from ..planning.request import Plan, Request
-from ..sampling import Sampling
 from .laps import Laps, Outcome, to_photos
 from .program import Program, Steps
 from .runner import Runner, why_no_memory

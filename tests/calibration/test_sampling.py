@@ -26,8 +26,8 @@ from runtime.enhancer import Enhancer
 from runtime.errors import InputError
 from runtime.image import to_pixels
 from runtime.package.reading import Package
+from runtime.package.sampling import Sampling
 from runtime.planning.request import Request
-from runtime.sampling import Sampling
 
 
 def planted(steps):

@@ -11,7 +11,7 @@ from calibration.quantise import quantise
 from calibration.variants import Judge, mean_squared_error, sixteen_bits
 from runtime.image import decibels
 from runtime.package.reading import Package
-from runtime.sampling import timesteps
+from runtime.package.sampling import timesteps
 
 STEPS = [int(t) for t in timesteps(200, 10)]
 

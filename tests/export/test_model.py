@@ -15,8 +15,8 @@ from export.model.diffll import schedule
 from export.model.unet import timestep_embedding
 from export.model.wavelet import dwt, idwt
 from runtime.image import to_tensor
+from runtime.package.sampling import timesteps
 from runtime.sampler import evenly_spaced, make_table
-from runtime.sampling import timesteps
 
 OFFICIAL = Path(__file__).parent.parent / "data" / "official.npz"
 

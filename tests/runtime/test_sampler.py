@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
+from runtime.package.sampling import Sampling, timesteps
 from runtime.sampler import check_steps, evenly_spaced, make_table
-from runtime.sampling import Sampling, timesteps
 
 ALPHAS = np.cumprod(1 - np.linspace(1e-4, 0.02, 200))
 SAMPLERS = pytest.mark.parametrize("sampler", ["ddim", "dpmpp-2m"])

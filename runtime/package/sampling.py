@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .names import Start
+from ..names import Start
 
 
 @dataclass(frozen=True)
