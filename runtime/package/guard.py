@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import PackageError, one_line
 from ..names import LOOP
-from .fields import show
 from .manifest import Manifest, Stage, TensorSpec
 from .onnx_graph import TYPES, Value, read_graph
 from .operators import FUSED as FUSED_OPERATOR
@@ -71,7 +70,7 @@ def check_stage(content: bytes, where: str, stage: Stage, manifest: Manifest, mo
     try:
         graph, opsets = read_graph(content)
         if opsets.get("") not in _OPSETS:
-            raise ValueError(f"operators of the version {opsets.get('')}")
+            raise ValueError(f"operators of the version {opsets.get('', 'none')}")
         for kind, values, specs in (("input", graph.inputs, stage.inputs), ("output", graph.outputs, stage.outputs)):
             if list(values) != [Value(one.name, TYPES[one.dtype], one.shape) for one in specs]:
                 raise ValueError(f"its {kind}s are {_told(values)}, the manifest's {', '.join(map(_spec_text, specs))}")
@@ -90,7 +89,8 @@ def check_stage(content: bytes, where: str, stage: Stage, manifest: Manifest, mo
 
 
 def _told(values: Sequence[Value]) -> str:
-    return show(", ".join(f"{one.name} {one.dtype} {one.shape}" for one in values[:9]))
+    names = {number: name for name, number in TYPES.items()}
+    return one_line(", ".join(f"{one.name} {names.get(one.dtype, one.dtype)} {one.shape}" for one in values[:9]), 300)
 
 
 def _spec_text(spec: TensorSpec) -> str:

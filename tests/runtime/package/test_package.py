@@ -14,7 +14,7 @@ import pytest
 from package_checks import CURE, FILES, GRAPHS, check_refused
 
 from runtime.enhancer import Enhancer
-from runtime.errors import EngineError, PackageError
+from runtime.errors import PackageError
 from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 
@@ -194,14 +194,14 @@ def test_names_that_are_names(package: Path) -> None:
 
 
 def test_a_package_of_another_network_is_an_error_of_ours(package: Path) -> None:
-    """Graphs that are sound but not the manifest's: the engine refuses them, in our words."""
+    """Graphs that are sound but not the manifest's are refused before an engine sees them, in our words."""
     content = json.loads((package / "manifest.json").read_bytes())
     (package / "dwt.onnx").write_bytes(b"\x08\x0a\x3a\x00")  # an empty graph
     entry = (package / "dwt.onnx").read_bytes()
     content["files"]["dwt.onnx"] = {"sha256": sha256(entry).hexdigest(), "bytes": len(entry)}
     (package / "manifest.json").write_text(json.dumps(content))
     Package.open(package).read("dwt.onnx")
-    with pytest.raises(EngineError, match=r"dwt\.onnx"):
+    with pytest.raises(PackageError, match=r"dwt\.onnx: no graph of a package"):
         Enhancer.open(package)
 
 
