@@ -166,6 +166,17 @@ def test_engines_take_it(tiny_package, stage):
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("only", [None, 9])  # with layers left in float
+@STAGES
+def test_a_plain_session_has_nothing_to_say(tiny_package, stage, only, capfd):
+    """Such as that a constant is read by no node: those of the Q/DQ that were taken away again go too."""
+    _, content = quantised(tiny_package, stage, only=only)
+    options = ort.SessionOptions()
+    options.log_severity_level = 2  # warnings, whatever was set before
+    ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    assert capfd.readouterr() == ("", "")
+
+
 @STAGES
 def test_tensorrt_parses_it_without_an_error(tiny_package, stage):
     trt = pytest.importorskip("tensorrt_rtx")
