@@ -21,7 +21,7 @@ from ..engines.fit import Machine, needed
 from ..engines.libraries import loading
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..machine.cores import is_x86, usable_cores
-from ..machine.forks import Origin, keep_in_forks
+from ..machine.forks import Library, keep_in_forks
 from ..names import Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
@@ -55,7 +55,7 @@ def _device(providers: Sequence[str]) -> int:
     return int(number) if number else int(ncnn.get_default_gpu_index())
 
 
-_origin: Origin | None = None
+_library = Library()
 """Of the first net: the OpenMP library's threads serve the whole process."""
 
 
@@ -185,10 +185,8 @@ class _Net:
     """A loaded engine. device: the number of a Vulkan device, or _CPU. pools: for tensors and for scratch memory."""
 
     def __init__(self, engine: Engine, stage: str, precision: Precision, device: int, pools: Sequence[Any]) -> None:
-        global _origin
-        _origin = _origin or Origin()
-        if not _origin.is_here:
-            raise EngineError(_origin.advice("ncnn was used"))
+        if problem := _library.use("ncnn was used"):
+            raise EngineError(problem)
         self._stage, self._pools = stage, pools
         self._net = keep_in_forks(ncnn.Net())
         options = self._net.opt

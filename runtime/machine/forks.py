@@ -31,6 +31,19 @@ class Origin:
         )
 
 
+class Library:
+    """An engine library whose threads and locks serve a whole process: a fork has the locks as they were at that
+    moment, held ones too, and none of the threads, so that even objects of its own may wait there for ever."""
+
+    def __init__(self) -> None:
+        self._origin: Origin | None = None
+
+    def use(self, what: str) -> str:
+        """Before anything of the library is made: what an error says where it was used before a fork; else ""."""
+        self._origin = self._origin or Origin()
+        return "" if self._origin.is_here else self._origin.advice(what)
+
+
 def keep_in_forks(native: Native) -> Native:
     """``native``, an engine's object with threads: in a forked process it is never destroyed, at its end neither."""
     _natives.add(native)

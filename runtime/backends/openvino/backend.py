@@ -19,7 +19,7 @@ from ...engines.libraries import loading
 from ...engines.refusal import build_command
 from ...errors import BackendUnavailableError, EngineError, InputError, one_line
 from ...machine.cores import usable_cores
-from ...machine.forks import keep_in_forks
+from ...machine.forks import Library, keep_in_forks
 from ...names import LOOP, Precision
 from ...package.edits import with_key_stride
 from ...package.manifest import Stage
@@ -155,8 +155,14 @@ def _tensor(array: Array) -> ov.Tensor:
     return ov.Tensor(array, shared_memory=True)
 
 
+_library = Library()
+
+
 def open_core(device: str, precision: Precision) -> ov.Core:
-    """Raises BackendUnavailableError for an absent device, InputError for a precision that it has not."""
+    """Raises BackendUnavailableError for an absent device, InputError for a precision that it has not, EngineError in a
+    process that was forked after its parent had used OpenVINO."""
+    if problem := _library.use("OpenVINO was used"):  # seen: a child of a fork during a call compiled for ever
+        raise EngineError(problem)
     core = keep_in_forks(ov.Core())
     if device.split(".")[0] not in core.available_devices:
         raise BackendUnavailableError(
