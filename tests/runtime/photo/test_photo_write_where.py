@@ -141,7 +141,7 @@ def test_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error:
     [(MemoryError(), "not enough memory"), (ValueError("too odd"), "too odd; write PNG or TIFF")],
 )
 def test_encoder_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
-    def failing(photo: Photo, kind: str) -> bytes:
+    def failing(photo: Photo, kind: str, quality: int | None) -> bytes:
         raise error
 
     monkeypatch.setattr(write_module, "_encode", failing)
