@@ -44,6 +44,12 @@ def built(tiny_package, once) -> Path:
 
 
 @pytest.fixture
+def half(half_package) -> Path:
+    """The small network's fp16 package. Ask for it before ``captured``: a build runs its photos as users do."""
+    return half_package("fp16")
+
+
+@pytest.fixture
 def package(built, tmp_path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "package"))
 
@@ -114,8 +120,8 @@ def test_the_engine_is_used_and_gives_the_same_picture(package, tiny_package, ca
         assert "--target cuda` builds one" in enhancer.backend.why
 
 
-def test_of_half_precision_too(half_package, tmp_path, captured):
-    path = Path(shutil.copytree(half_package("fp16"), tmp_path / "package"))
+def test_of_half_precision_too(half, captured, tmp_path):
+    path = Path(shutil.copytree(half, tmp_path / "package"))
     with Enhancer.open(path, backend="onnxruntime") as enhancer:
         expected = enhancer(photo(), steps=4)
     main([str(path), "--target", "cuda"])
