@@ -93,4 +93,5 @@ def words(found: dict[str, Any]) -> str:
     device = f"{gpu['name']}, driver {gpu['driver']}, CUDA {gpu['driver_cuda']}; " if gpu else ""
     power = f", power mode {found['power_mode']}" if found["power_mode"] else ""
     processor = found["processor"] or platform.machine()
-    return f"{device}{processor}, {found['cores_used']} cores used, {found['memory_mib']:,} MiB{power}"
+    memory = "" if found["memory_mib"] is None else f", {found['memory_mib']:,} MiB"
+    return f"{device}{processor}, {found['cores_used']} cores used{memory}{power}"

@@ -12,6 +12,7 @@ from runtime.errors import BackendUnavailableError
 from runtime.machine.files import rewrite_file
 
 from .cells import engine_of, size_of
+from .escape import for_plots
 from .machine import words
 from .ratios import is_measured, is_published, latest, order
 from .records import Record
@@ -37,7 +38,7 @@ def draw(records: Sequence[Record], report: Path) -> list[tuple[str, str]]:
             f"the report's plots need matplotlib ({error}); `pip install '.[benchmarks]'`, or print the report without "
             "-o."
         ) from error
-    measured = labelled(sorted((one for one in latest(records) if is_measured(one)), key=order))
+    measured = labelled(for_plots(sorted((one for one in latest(records) if is_measured(one)), key=order)))
     found = []
     for name, plot in _PLOTS.items():
         figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")

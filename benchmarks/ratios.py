@@ -108,4 +108,6 @@ def _same_place(a: Record, b: Record) -> bool:
 
 
 def _group(record: Record, records: Sequence[Record]) -> list[Record]:
-    return [one for one in records if is_measured(one) and one["run"]["group"] == record["run"]["group"]]
+    """Those that ran in the same rounds."""
+    place = record["run"]["group"], record["settings"]
+    return [one for one in records if is_measured(one) and (one["run"]["group"], one["settings"]) == place]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .cells import aligned, engine_of, loop_of, number, quality_of, size_of
+from .escape import for_markdown
 from .ratios import base_of, devices, eager_ran, is_eager, is_fp32_package, is_measured, is_published, latest
 from .records import Record
 from .stats import paired_ratio
@@ -22,7 +23,7 @@ def readme_table(records: Sequence[Record]) -> str:
     """A row for every engine and loop, a column for every size. An engine that ran at no size, mostly for a precision
     that it does not take, is left to the report."""
     parts = []
-    for device, own in devices(latest(records)).items():
+    for device, own in devices(for_markdown(latest(records))).items():
         measured = [record for record in own if is_measured(record)]
         if not measured:
             continue

@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Any
 
 from runtime.engines.libraries import load
-from runtime.errors import InputError
+from runtime.errors import InputError, PackageError
 from runtime.machine.durable import make_folder, sync, sync_folder
 from runtime.names import PUBLISHED
+from runtime.package.fields import read_json
 
-SCHEMA = 1
+from .schema import SCHEMA, check_record
+
 Record = dict[str, Any]
 
 
@@ -117,19 +119,14 @@ def _parse(path: Path, content: bytes) -> tuple[list[Record], int]:
     records: list[Record] = []
     end = content.rfind(b"\n") + 1
     for number, line in enumerate(content[:end].splitlines(), 1):
+        where = f"{path}: line {number} is no record of `python -m benchmarks`"
         try:
-            record = json.loads(line)
-            if record["schema"] != SCHEMA:
-                raise ValueError(f"schema {record['schema']!r}, not {SCHEMA}")
-            if not all(isinstance(record[name], kind) for name, kind in _ALWAYS.items()):
-                raise ValueError("a field is missing")
-            _fill_in(record)
-        except (ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:100]
-            raise InputError(
-                f"{path}: line {number} is no record of `python -m benchmarks` ({reason}); choose another file, or "
-                "delete that line."
-            ) from error
+            fields = read_json(line, where, "choose another file, or delete that line")
+            check_record(fields)
+        except PackageError as error:
+            raise InputError(str(error)) from error
+        record = fields.whole()
+        _fill_in(record)
         records.append(record)
     return records, end
 
@@ -137,9 +134,6 @@ def _parse(path: Path, content: bytes) -> tuple[list[Record], int]:
 def _fill_in(record: Record) -> None:
     """The fields that records of before samplings do not have: then ten steps of ddim were what every package
     published."""
-    own = record["steps"] == 10 and record.get("sampler", "ddim") == "ddim"
+    own = record["steps"] == 10 and record["sampler"] == "ddim"
     record.setdefault("sampling", PUBLISHED if own else None)
     record.setdefault("calls", record["steps"])
-
-
-_ALWAYS = {"id": str, "subject": dict, "size": list, "steps": int, "fingerprint": dict, "settings": dict}

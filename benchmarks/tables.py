@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from .cells import (
     aligned,
@@ -16,6 +17,7 @@ from .cells import (
     size_of,
     what_of,
 )
+from .escape import for_markdown
 from .ratios import base_of, devices, is_measured, latest, like_of, ratio_cell
 from .records import Record
 
@@ -28,12 +30,13 @@ no ratio to the figures above is formed."""
 def markdown(records: Sequence[Record], plots: Sequence[tuple[str, str]] = ()) -> str:
     """The whole report. plots: (caption, file name)."""
     lines = ["# Benchmarks", ""]
-    for device, own in devices(latest(records)).items():
+    records = for_markdown(latest(records))
+    for device, own in devices(records).items():
         lines += [f"## {device}", "", *_facts(own), "", *_tables(own), "", *_missing(own), *_flags(own)]
     if any(size_of(record) in ("600x400", "1920x1080") for record in records):
         lines += [_PAPER, ""]
     for caption, file in plots:
-        lines += [f"![{caption}]({file})", "", f"*{caption}*", ""]
+        lines += [f"![{caption}]({quote(file, errors='surrogateescape')})", "", f"*{caption}*", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -53,6 +53,10 @@ class Fields:
     def wrong(self, what: str) -> PackageError:
         return PackageError(f"{self.where}: {what}; {self.again}.")
 
+    def whole(self) -> dict[str, Any]:
+        """All of it, for who has looked at every field."""
+        return dict(self._value)
+
     def has(self, key: str) -> bool:
         return key in self._value
 
@@ -68,10 +72,14 @@ class Fields:
 
     def maybe(self, key: str, kind: type[T], sound: Callable[[T], object], wanted: str) -> T | None:
         """As ``get``, or None where the value is null."""
+        return None if self.null(key) else self.get(key, kind, sound, wanted)
+
+    def null(self, key: str) -> bool:
+        """Whether the key is there and its value null; then it counts as asked for."""
         if key in self._value and self._value[key] is None:
             self._asked.add(key)
-            return None
-        return self.get(key, kind, sound, wanted)
+            return True
+        return False
 
     def expect(self, key: str, wanted: Any) -> None:
         # by its text too: in a list, True == 1.0
@@ -85,6 +93,11 @@ class Fields:
 
     def amount(self, key: str, high: float) -> float:
         return self.get(key, float, lambda value: 0 <= value <= high, f"a number from 0 to {high:g}")  # so no nan
+
+    def real(self, key: str, low: float, high: float) -> float:
+        """A number, whole or not."""
+        kind: type[float] = int if type(self._value.get(key)) is int else float
+        return self.get(key, kind, lambda value: low <= value <= high, f"a number from {low:g} to {high:g}")
 
     def floats(self, key: str, count: int) -> tuple[float, ...]:
         def sound(values: list[Any]) -> bool:

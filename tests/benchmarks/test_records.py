@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sample_records import record, unfit
 
 from benchmarks.records import ResultsFile, check_same, digest, read_records
 from runtime.errors import InputError
 
-RECORD = {"id": "a", "subject": {}, "size": [1, 1], "steps": 10, "fingerprint": {"cpu": "x"}, "settings": {"rounds": 3}}
+RECORD = unfit(record("onnxruntime", [1.0, 2.0, 3.0]) | {"id": "a"})
+OF_BEFORE = {name: value for name, value in RECORD.items() if name not in ("sampling", "calls")}
 
 
 def write(path: Path, *names: str) -> bytes:
@@ -37,7 +39,7 @@ def test_a_record_of_before_samplings_is_read_as_what_ran(tmp_path):
     path = tmp_path / "r.jsonl"
     with ResultsFile(path) as results:
         for changes in ({}, {"steps": 5}, {"sampler": "dpmpp-2m"}, {"sampling": "fast", "steps": 2, "calls": 2}):
-            results.append(RECORD | {"sampler": "ddim"} | changes)
+            results.append(OF_BEFORE | changes)
     found = [(one["sampling"], one["calls"]) for one in read_records(path)]
     assert found == [("published", 10), (None, 5), (None, 10), ("fast", 2)]
     assert [one["sampling"] for one in ResultsFile(path).records] == ["published", None, None, "fast"]
@@ -126,11 +128,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_another_machine_or_other_settings_are_refused_by_name(tmp_path):
-    check_same(tmp_path, [RECORD], {"cpu": "x"}, {"rounds": 3})
-    with pytest.raises(InputError, match=r"made on another machine .cpu: 'x' there, 'y' here.; choose another -o"):
-        check_same(tmp_path, [RECORD], {"cpu": "y"}, {"rounds": 3})
+    machine, settings = RECORD["fingerprint"], RECORD["settings"]
+    check_same(tmp_path, [RECORD], machine, settings)
+    with pytest.raises(
+        InputError, match=r"made on another machine .python: '3.11' there, '3.12' here.; choose another -o"
+    ):
+        check_same(tmp_path, [RECORD], machine | {"python": "3.12"}, settings)
     with pytest.raises(InputError, match=r"made with other settings .rounds: 3 there, 10 here"):
-        check_same(tmp_path, [RECORD], {"cpu": "x"}, {"rounds": 10})
+        check_same(tmp_path, [RECORD], machine, settings | {"rounds": 10})
 
 
 def test_a_digest_does_not_care_for_the_order_of_keys():
