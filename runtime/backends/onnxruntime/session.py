@@ -29,7 +29,7 @@ from ..host import Array, InOrder, run_failure
 with loading("onnxruntime", "the backend onnxruntime"):
     import onnxruntime as ort
 
-    from .capture import CAPTURES, FOR_STAGE, Dimensions, FixedSessions
+    from .capture import CAPTURES, FOR_STAGE, OPTIONS, Dimensions, FixedSessions
     from .forms import cuda_engine, engine_graph
     from .owner import OwnedJob, Owner
     from .photo_io import OrtPhotoIO
@@ -138,8 +138,9 @@ class OnnxRuntimeBackend:
         if package.manifest.precision == "int8" and providers == [_CPU] and is_x86():
             graph = with_uint8_activations(graph)
         asked: list[Any] = list(providers)
-        if captures:
-            asked[0] = (providers[0], CAPTURES[providers[0]] | FOR_STAGE.get(stage.name, {}))
+        told = OPTIONS.get(providers[0], {}) | FOR_STAGE.get(stage.name, {})
+        if captures or told:
+            asked[0] = (providers[0], told | (CAPTURES[providers[0]] if captures else {}))
         try:
             session = keep_in_forks(ort.InferenceSession(graph, options, providers=asked, enable_fallback=0))
         except Exception as error:  # onnxruntime's exceptions share no base but Exception

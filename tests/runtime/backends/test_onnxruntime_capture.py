@@ -15,7 +15,7 @@ from export.passes.query_blocks import queries_of
 from runtime import EngineError, Enhancer, PackageError
 from runtime.backends.onnxruntime import capture
 from runtime.backends.onnxruntime import session as onnxruntime_
-from runtime.backends.onnxruntime.capture import CAPTURES
+from runtime.backends.onnxruntime.capture import CAPTURES, OPTIONS
 from runtime.package.edits import with_whole_scores
 from runtime.package.reading import Package
 
@@ -162,6 +162,24 @@ def test_another_failure_is_an_error(tiny_package, refused):
 def test_only_cuda_captures():
     """onnxruntime's TensorRT provider keeps one graph a session: ten calls would replay the first."""
     assert set(CAPTURES) == {"CUDAExecutionProvider"}
+
+
+def test_every_session_of_a_provider_is_told_its_options(tiny_package, captured, monkeypatch):
+    asked = []
+    opened = onnxruntime_.ort.InferenceSession
+
+    def record(*args, providers, **more):
+        asked.extend(providers)
+        return opened(*args, providers=["CPUExecutionProvider"], **more)
+
+    monkeypatch.setattr(onnxruntime_.ort, "InferenceSession", record)
+    monkeypatch.setattr(onnxruntime_, "OPTIONS", {"CPUExecutionProvider": {"search": "quick"}})
+    with Enhancer.open(tiny_package, backend="onnxruntime") as enhancer:
+        enhancer(photo(), steps=1)
+    graphs = [one for one in asked if not isinstance(one, str)]
+    assert len(graphs) > len(enhancer.manifest.stages)
+    assert all(name == "CPUExecutionProvider" and told["search"] == "quick" for name, told in graphs)
+    assert set(OPTIONS) == {"CUDAExecutionProvider"}
 
 
 @pytest.mark.parametrize("free", [1 << 40, 1, None])
