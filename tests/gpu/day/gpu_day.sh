@@ -3,7 +3,7 @@
 # has CUDA 13 and PyTorch 2.11 for Python 3.12, and installs nothing: what is missing goes there as parts. In the project's root:
 #   bash tests/gpu/day/gpu_day.sh prepare        here, an hour before: packages, slim libraries, three parts .gpu/1 .gpu/2 .gpu/3
 #   bash .gpu/1/gpu_day.sh one                   there, with .gpu/1 (150 s): facts; our streams, events and graphs on real CUDA
-#   bash .gpu/2/gpu_day.sh two                   there, with .gpu/2 (420 s): onnxruntime: tests, stream, benchmark beside PyTorch
+#   bash .gpu/2/gpu_day.sh two                   there, with .gpu/2 (420 s): onnxruntime: tests, stream, benchmark beside PyTorch (223 s on an H200)
 #   bash .gpu/3/gpu_day.sh three                 there, with .gpu/3 (230 s): TensorRT-RTX on Hopper; forms of the denoiser
 # $OUT is the folder whose files come back; fetch them after each part. What each part needs is kept in /tmp/day until the host goes.
 set -uo pipefail
@@ -41,7 +41,7 @@ prepare() {
     mkdir -p .gpu/$part; mv "$f" .gpu/$part/; used=$((used + size))
   done
   (cd .gpu && sha256sum ./*/*.xz.* | sed 's# \./[0-9]*/# #' >sums)
-  for n in $(seq $part); do cp .gpu/sums "$here"/{gpu_day.sh,torch_engine.py,forms.py,rtx.py} .gpu/$n/; done
+  for n in $(seq $part); do cp .gpu/sums "$here"/{gpu_day.sh,torch_engine.py,forms.py,rtx.py,stream.py} .gpu/$n/; done
   du -sh .gpu/*; [ "$part" -le 3 ] || echo "more than three parts: take .gpu/4 there first: bash .gpu/4/gpu_day.sh take"
 }
 
@@ -59,10 +59,11 @@ environment() {
   export LD_LIBRARY_PATH; fp32=/tmp/day/packages/diffll-fp32 fp16=/tmp/day/packages/diffll-fp16
 }
 
-step() {  # SECONDS NAME COMMAND...: its output into a log, its end on the screen
+step() {  # SECONDS NAME COMMAND...: its output into the part's log (few files come back), its end on the screen
   local seconds=$1 name=$2 started=$SECONDS; shift 2
-  timeout "$seconds" "$@" >"$OUT/$name.log" 2>&1; local code=$?
-  echo "== $name: exit $code after $((SECONDS - started)) s"; tail -n 25 "$OUT/$name.log" | cut -c1-400
+  timeout "$seconds" "$@" >/tmp/day/step.log 2>&1; local code=$?
+  { echo "== $name: exit $code after $((SECONDS - started)) s"; cat /tmp/day/step.log; } >>"$OUT/steps.log"
+  echo "== $name: exit $code after $((SECONDS - started)) s"; tail -n 25 /tmp/day/step.log | cut -c1-400
 }
 
 one() {
@@ -86,12 +87,13 @@ def bundled_package():
     return Path("/tmp/day/packages/diffll-fp32")
 P
   step 15 provider python3 -c "import onnxruntime as o; from runtime.doctor.probes import probe; print(o.__version__, o.get_available_providers()); probe('provider', 'CUDAExecutionProvider')"
-  step 80 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
-  for p in $fp32 $fp16; do step 20 engine-${p##*-} python3 -m export.engine $p --target cuda; done
-  local common=(--backend onnxruntime:CUDA --baseline pytorch --sampling published fast --quick --rounds 3)
-  step 90 bench-600 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 600x400 -o "$OUT/gpu.jsonl"
-  step 90 bench-1080 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 1920x1080 -o "$OUT/gpu.jsonl"
-  step 110 bench-4k python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 3840x2160 -o "$OUT/gpu.jsonl"
+  for p in $fp32 $fp16; do step 30 engine-${p##*-} python3 -m export.engine $p --target cuda; done
+  step 85 pytest python3 -m pytest -m gpu -n0 -p no:cacheprovider --durations=8 tests/gpu/test_onnxruntime_on_gpu.py
+  local common=(--backend onnxruntime:CUDA --baseline pytorch --sampling published fast --quick --rounds 3 -o "$OUT/gpu.jsonl")
+  step 120 bench-600 python3 -m benchmarks $fp32 $fp16 "${common[@]}" --size 600x400
+  step 90 bench-1080 python3 -m benchmarks $fp16 "${common[@]}" --size 1920x1080
+  step 30 stream python3 "$here/stream.py" $fp16 "$OUT/stream.jsonl" 600x400 1920x1080
+  step 90 bench-4k python3 -m benchmarks $fp16 "${common[@]}" --size 3840x2160
 }
 
 three() {
