@@ -120,6 +120,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "export.engine",
         "calibration",
         "calibration.sampling",
+        "training",
         "benchmarks.quality",
         "benchmarks",
         "benchmarks.report",

@@ -61,7 +61,7 @@ class DiffLL(nn.Module):
         _, alphas_cumprod = schedule()
         x = history = x_t
         for index, t in enumerate(timesteps):
-            eps = self.Unet(torch.cat((x_cond, x), dim=1), torch.full((len(x),), t))
+            eps = self.Unet(torch.cat((x_cond, x), dim=1), torch.full((len(x),), t, device=x.device))
             if rows is not None:
                 c0, c1, c2, c3, c4 = rows[index]
                 x, history = c0 * x + c1 * eps + c2 * history, c3 * x + c4 * eps

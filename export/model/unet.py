@@ -15,7 +15,9 @@ from .architecture import Architecture
 def timestep_embedding(timestep: Tensor, channels: int) -> Tensor:
     """Sinusoidal embedding, (N,) -> (N, channels) float32: sines of falling frequency, then their cosines."""
     half = channels // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * (-math.log(10000) / (half - 1)))
+    frequencies = torch.exp(
+        torch.arange(half, dtype=torch.float32, device=timestep.device) * (-math.log(10000) / (half - 1))
+    )
     angles = timestep.float()[:, None] * frequencies
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 

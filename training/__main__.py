@@ -1,0 +1,5 @@
+from runtime.cli.command import run_command
+
+from .cli import main
+
+run_command(main)
