@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
-from runtime.errors import BackendUnavailableError, InputError
+from runtime.errors import InputError
 from runtime.package.writing import check_output
 
 from .alone import only_run
@@ -65,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{package.path}: a package in {package.manifest.precision}; calibration starts from the fp32 package of "
             "the same checkpoint (`python -m export.build`)."
         )
-    try:
-        from .calibrate import calibrate
-    except ImportError as error:
-        raise BackendUnavailableError(f"calibration: {error}; `pip install 'diffll-deploy[calibration]'`.") from error
+    from .calibrate import calibrate
+
     with only_run(args.output, "calibration"):
         calibrate(
             package,

@@ -29,6 +29,14 @@ SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 
 BackendName = Literal["onnxruntime", "openvino", "ncnn", "tensorrt", "tensorrt-rtx", "auto"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
+TAKES: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "ncnn": ("fp32", "fp16", "bf16"),
+    "tensorrt": ("fp32", "fp16", "bf16", "int8"),
+    "tensorrt-rtx": ("fp32", "fp16", "bf16"),
+}
+"""Backend -> the precisions of the packages that it is tested with; bf16 in openvino where the processor has it."""
 CANDIDATES = ("tensorrt", "tensorrt-rtx", "onnxruntime", "openvino", "ncnn")
 """What ``auto`` chooses from."""
 Target = Literal["tensorrt", "tensorrt-rtx", "ncnn", "openvino", "cuda"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runtime.cli.command import SOME_FAILED, Parser
 from runtime.cli.streams import tell
-from runtime.errors import BackendUnavailableError
 from runtime.package.writing import check_output
 
 from ..alone import only_run
@@ -37,7 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--budget-ssim", type=float, default=DEFAULT_LOSS_SSIM, metavar="X", help="the same in SSIM (%(default)s)")
     add("-o", dest="output", type=Path, required=True, metavar="DIR", help="the package with `fast`")
     add("--overwrite", action="store_true", help="replace the package that is in DIR")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_args(argv)
     if not args.photos:
         parser.error("no PHOTO was given: give dark photos like those to be enhanced")
     if not 1 <= args.calls <= _MOST_CALLS:
@@ -58,10 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from runtime.package.reading import Package
 
     package = Package.open(args.package)
-    try:
-        from .find import Options, find
-    except ImportError as error:
-        raise BackendUnavailableError(f"calibration: {error}; `pip install 'diffll-deploy[calibration]'`.") from error
+    from .find import Options, find
+
     options = Options(args.references, args.calls, args.budget_db, args.budget_ssim)
     with only_run(args.output, "sampling"):
         found = find(package, args.photos, args.output, options, overwrite=args.overwrite, progress=Progress())

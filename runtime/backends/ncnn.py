@@ -22,7 +22,7 @@ from ..engines.libraries import loading
 from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
 from ..machine.cores import is_x86, usable_cores
 from ..machine.forks import Library, keep_in_forks
-from ..names import Precision
+from ..names import TAKES, Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
 from ..planning.traits import Traits
@@ -66,7 +66,7 @@ class NcnnBackend(HostBackend):
 
     def __init__(self, package: Package, providers: Sequence[str] | None = None, *, low_memory: bool = False) -> None:
         device, precision = _device(providers or ("cpu",)), package.manifest.precision
-        if precision != "fp32" and precision not in _HALF:
+        if precision not in TAKES["ncnn"]:
             raise InputError(f"{package.path}: a package in {precision}; the backend ncnn takes fp32, fp16 and bf16.")
         # a full-size 600x400 photo takes 7 % longer where its memory is given back
         self._low_memory = low_memory

@@ -18,6 +18,15 @@ USER_ERROR = 2
 INTERRUPTED = "interrupted; nothing half-written is left behind."
 ROOT = __package__.partition(".")[0]  # `runtime` in a checkout, `diffll` on a device
 _SIDE_LIMIT = 1 << 16
+_EXTRAS = {
+    "runtime": "onnxruntime",
+    "export": "export",
+    "calibration": "calibration",
+    "training": "export",
+    "serving": "serving",
+    "benchmarks": "benchmarks",
+}
+"""Top-level package of a checkout -> the extra that its commands need."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,6 +92,9 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
         except DiffLLError as error:
             fail(error)
             code = USER_ERROR
+        except ModuleNotFoundError as error:
+            fail(missing(error))
+            code = USER_ERROR
         except BrokenPipeError:  # `... | head`
             drop_stdout()
             code = SOME_FAILED
@@ -96,6 +108,20 @@ def run_command(command: Callable[[Sequence[str] | None], int], argv: Sequence[s
             code = exit_code(stop)
             fail(INTERRUPTED)
     raise SystemExit(code)
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """What to install for the command that runs and has not found a library. Raises ``error`` for a module of ours."""
+    library = (error.name or "").partition(".")[0]
+    if library in ("", ROOT, *_EXTRAS):
+        raise error
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m`
+    extra = _EXTRAS.get(spec.name.partition(".")[0], "onnxruntime") if spec else "onnxruntime"
+    wanted = "'diffll-runtime[onnxruntime]'" if ROOT == "diffll" else f"'.[{extra}]' -c constraints.txt"
+    return (
+        f"{library} is not installed for {sys.executable}; run the command with the Python that has it, or install "
+        f"what it needs: `{sys.executable} -m pip install {wanted}`."
+    )
 
 
 def photo_size(text: str) -> tuple[int, int]:

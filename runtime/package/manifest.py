@@ -20,7 +20,7 @@ GOLDEN = "golden.npz"
 CERTIFICATE = "certificate.json"
 
 FORMAT = "diffll-package"
-_FORMAT_VERSION = 3
+FORMAT_VERSION = 3
 _READ = (2, 3)  # packages of format 2 have the published sampling alone
 _IMAGE_RULES = {
     "colour_order": "RGB",
@@ -161,7 +161,7 @@ class Manifest:
     def to_json(self) -> str:
         content = {
             "format": FORMAT,
-            "format_version": _FORMAT_VERSION,
+            "format_version": FORMAT_VERSION,
             "precision": self.precision,
             "levels": self.levels,
             "image": {**_IMAGE_RULES, "pad_multiple": self.pad_multiple},
@@ -193,7 +193,7 @@ def _manifest(top: Fields) -> Manifest:
     if form != FORMAT:
         raise PackageError(f"{top.where}: its format is {show(form)}, not {FORMAT!r}; no package of export.build.")
     if version not in _READ:
-        cure = "Update the runtime" + ("." if version > _FORMAT_VERSION else " or build the package again.")
+        cure = "Update the runtime" + ("." if version > FORMAT_VERSION else " or build the package again.")
         known = " and ".join(map(str, _READ))
         raise PackageError(f"{top.where}: format version {show(version)}; this runtime reads {known}. {cure}")
     levels = top.number("levels", 1, 3)
