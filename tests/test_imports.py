@@ -118,6 +118,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "runtime.doctor",
         "export.build",
         "export.engine",
+        "export.single",
         "calibration",
         "calibration.sampling",
         "training",

@@ -21,7 +21,7 @@ def folded_biases(content: bytes) -> bytes:
         conv, shift = (made.get(name) for name in node.input)
         if conv is None or shift is None or conv.op_type != "Conv" or len(conv.input) < 3:
             continue
-        place = _columns(graph, made, shift)
+        place = shift_columns(graph, made, shift)
         alone = all(len(readers[name]) == 1 for name in (*node.input, *shift.input[:1]))
         if place is None or not alone or conv.input[2] not in graph.constants:
             continue
@@ -34,7 +34,7 @@ def folded_biases(content: bytes) -> bytes:
     return graph.content()
 
 
-def _columns(graph: Rewriting, made: dict[str, onnx.NodeProto], shift: onnx.NodeProto) -> tuple[str, slice] | None:
+def shift_columns(graph: Rewriting, made: dict[str, onnx.NodeProto], shift: onnx.NodeProto) -> tuple[str, slice] | None:
     """The table that ``shift`` comes from through Unsqueeze, Split and Gather, which nothing else may read, and its
     columns there."""
     chain = [shift]

@@ -1,0 +1,1 @@
+"""The stages of a package and its sampling loop -> one graph, image to image."""
