@@ -97,7 +97,7 @@ class Training:
         state, device = self.state, self.device
         random = torch.Generator(device).manual_seed((self.options.seed << 32) + state.iteration)
         dark, bright = (
-            one.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255) for one in (dark, bright)
+            one.to(device, non_blocking=True).permute(0, 3, 1, 2).contiguous().float() / 255 for one in (dark, bright)
         )
         loop = self.course.loop(state.iteration)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):

@@ -34,18 +34,18 @@ def batch_losses(
 
     x_t = torch.randn(ll.shape, generator=random, device=dark.device) if not loop.zero else torch.zeros_like(ll)
     ll_hat = model.sample(x_cond, x_t, loop.timesteps).float()
-    picture = ll_hat
-    for high in reversed(restored):
-        picture = idwt(picture, high)
-
-    parts = torch.stack(
-        (
-            losses.diffusion(eps_hat, eps),
-            losses.low_frequency(ll_hat, ll),
-            losses.detail_preserving(restored, bands),
-            losses.content((picture + 1) / 2, bright),
+    with torch.autocast(dark.device.type, enabled=False):  # SSIM is a difference of squares: not in half precision
+        picture = ll_hat
+        for high in reversed(restored):
+            picture = idwt(picture, high)
+        parts = torch.stack(
+            (
+                losses.diffusion(eps_hat, eps),
+                losses.low_frequency(ll_hat, ll),
+                losses.detail_preserving(restored, bands),
+                losses.content((picture + 1) / 2, bright),
+            )
         )
-    )
     shares = (weights.diffusion, weights.low_frequency, weights.detail_preserving, weights.content)
     total = sum(share * part for share, part in zip(shares, parts, strict=True))
     return torch.cat((total[None], parts.detach()))
