@@ -10,6 +10,7 @@ from pathlib import Path
 from runtime.errors import BackendUnavailableError, InputError
 from runtime.machine.gpu import current_gpu
 from runtime.machine.host import describe
+from runtime.machine.regular import read_regular
 from runtime.names import PUBLISHED
 from runtime.package.reading import Package
 
@@ -17,6 +18,7 @@ from .configs import Config, Size
 from .gpus import torch_has_gpu
 from .job import TF32, VARIANTS, Job
 from .loops import Loops
+from .origin import origin
 
 
 def baseline_configs(
@@ -39,7 +41,7 @@ def baseline_configs(
     files = find_checkpoints(packages, checkpoints)
     for size in sizes:
         for digest, path in files.items():
-            own = [one for one in packages if one[0].manifest.provenance.get("checkpoint_sha256") == digest]
+            own = [one for one in packages if origin(one[0]).checkpoint_sha256 == digest]
             package, package_sha256 = min(own, key=lambda one: one[0].manifest.precision != "fp32")
             for loop in dict.fromkeys(loops.of(package)):
                 for baseline in dict.fromkeys(baselines):
@@ -64,6 +66,7 @@ def baseline_configs(
                         yield Config(job, package, package_sha256, size)
 
 
+_CHECKPOINT_LIMIT = 8 << 30  # bytes: the official one has 1 GB
 _HALF = {"fp16": {"avx512_fp16", "asimdhp"}, "bf16": {"avx512f", "avx512_bf16", "amx_bf16", "bf16"}}
 
 
@@ -83,11 +86,11 @@ def find_checkpoints(packages: Sequence[tuple[Package, str]], given: Sequence[Pa
 
     bundled = bundled_checkpoint()
     known = {_sha256(path): path for path in (bundled, *given)}
-    wanted = {str(one.manifest.provenance.get("checkpoint_sha256", "")): one for one, _ in packages}
+    wanted = {origin(one).checkpoint_sha256: one for one, _ in packages}
     for digest, package in wanted.items():
         if digest not in known:
             raise InputError(
-                f"{package.path}: built from the checkpoint {package.manifest.provenance.get('checkpoint')!r} (sha256 "
+                f"{package.path}: built from the checkpoint {origin(package).checkpoint!r} (sha256 "
                 f"{digest[:12]}...), which --baseline needs; give it with --checkpoint FILE."
             )
     for path in given:
@@ -98,6 +101,6 @@ def find_checkpoints(packages: Sequence[tuple[Package, str]], given: Sequence[Pa
 
 def _sha256(path: Path) -> str:
     try:
-        return sha256(path.read_bytes()).hexdigest()
+        return sha256(read_regular(path, _CHECKPOINT_LIMIT, follow=True)[0]).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot read the checkpoint ({error.strerror}); check the path.") from error

@@ -3,7 +3,6 @@ here, before anything is timed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.image import padded_size
 from runtime.names import BACKENDS, LOOP
+from runtime.package.certificate import read_certificate
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 
 from .gpus import torch_has_gpu
 from .job import TF32, Job
 from .loops import Loops, check_once
+from .origin import origin
 
 Size = tuple[int, int]  # width, height
 
@@ -36,7 +37,7 @@ class Config:
 
     @property
     def checkpoint_sha256(self) -> str:
-        return str(self.package.manifest.provenance.get("checkpoint_sha256", ""))
+        return origin(self.package).checkpoint_sha256
 
     @property
     def padded(self) -> Size:
@@ -90,7 +91,8 @@ class Config:
 
 
 def open_packages(paths: Sequence[Path]) -> list[tuple[Package, str]]:
-    """(package, its sha256) of every path, each file hashed. Raises PackageError, or InputError for one given twice."""
+    """(package, its sha256) of every path, each file hashed and what records tell of it checked. Raises PackageError,
+    or InputError for one given twice."""
     found: dict[str, Package] = {}
     for path in paths:
         package = Package.open(path)
@@ -98,6 +100,7 @@ def open_packages(paths: Sequence[Path]) -> list[tuple[Package, str]]:
             raise InputError(f"{path}: the same package as {found[package.sha256].path}; give it once.")
         for name in package.manifest.files:
             package.read(name)
+        certificate(package), origin(package)
         found[package.sha256] = package
     return [(package, digest) for digest, package in found.items()]
 
@@ -136,8 +139,7 @@ def package_configs(
 
 def certificate(package: Package) -> dict[str, Any]:
     """What the package's own certificate says: worst PSNR and grey levels, end to end."""
-    content = json.loads(package.read(CERTIFICATE))
-    cases = content.get("end_to_end", []) if isinstance(content, dict) else []
+    cases = read_certificate(package).get("end_to_end", [])
     return {
         "sha256": package.manifest.files[CERTIFICATE][0],
         "psnr_db": min((case["psnr_db"] for case in cases), default=None),

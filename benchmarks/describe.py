@@ -15,6 +15,7 @@ from .configs import Config, certificate
 from .job import SEED, TF32
 from .loops import sampling_of
 from .measure import Measurement, step_medians
+from .origin import origin
 from .records import Record, digest
 from .stats import UNSTEADY, drift, latency, medians, variation
 
@@ -41,7 +42,7 @@ def head(config: Config, fingerprint: Mapping[str, Any], settings: Mapping[str, 
         "subject": config.subject,
         "name": config.package.path.absolute().name if is_package else f"{config.job.kind} {config.job.variant}",
         "certificate": certificate(config.package) if is_package else None,
-        "architecture": manifest.provenance.get("architecture"),
+        "architecture": origin(config.package).architecture,
         "size": list(config.size),
         "padded_size": list(config.padded),
         "batch": BATCH,

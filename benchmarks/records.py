@@ -15,12 +15,14 @@ from typing import Any
 from runtime.engines.libraries import load
 from runtime.errors import InputError, PackageError
 from runtime.machine.durable import make_folder, sync, sync_folder
+from runtime.machine.regular import read_regular
 from runtime.names import PUBLISHED
 from runtime.package.fields import read_json
 
 from .schema import SCHEMA, check_record
 
 Record = dict[str, Any]
+_LIMIT = 256 << 20  # bytes of a file: a record has some thousand
 
 
 def digest(content: object) -> str:
@@ -109,7 +111,7 @@ def check_same(path: Path, records: list[Record], machine: Mapping[str, Any], se
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, _LIMIT, follow=True)[0]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the name.") from error
 

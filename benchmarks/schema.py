@@ -13,6 +13,7 @@ from .job import VARIANTS
 SCHEMA = 1
 _NAME, _TEXT = 1 << 8, 1 << 16  # characters
 _SIDE, _COUNT, _BYTES = 1 << 17, 1 << 20, 1 << 60
+ARCHITECTURE = "whole numbers, and lists of them, by name"
 _LOW_MS, _HIGH = 1e-6, 1e12  # quotients of two such times are numbers still
 
 
@@ -34,7 +35,7 @@ def check_record(top: Fields) -> None:
         if top.has("sampling"):
             _maybe(top, "sampling", _text)
         _maybe(top, "noise_seed", lambda own, name: own.number(name, 0, _BYTES))
-        _maybe(top, "architecture", lambda own, name: own.get(name, dict))
+        top.maybe("architecture", dict, is_architecture, ARCHITECTURE)
         for name in ("size", "padded_size"):
             _list(top, name, lambda one: type(one) is int and 1 <= one <= _SIDE, "sides in pixels", 2)
         _maybe(top, "certificate", _certificate)
@@ -51,6 +52,18 @@ def check_record(top: Fields) -> None:
             top.expect("fits", False)
             _bytes(top, "needed_bytes")
             _bytes(top, "free_bytes")
+
+
+def is_architecture(value: dict[str, Any]) -> bool:
+    """Of a network: see ``export.model.Architecture``."""
+
+    def is_count(one: Any) -> bool:
+        return type(one) is int and 0 <= one <= _COUNT
+
+    def is_sound(one: Any) -> bool:
+        return all(map(is_count, one)) if type(one) is list else is_count(one)
+
+    return all(map(_is_text, value)) and all(map(is_sound, value.values()))
 
 
 def _subject(top: Fields) -> None:

@@ -52,7 +52,7 @@ def collect(
     where a tensor holds NaN or infinity, InputError where the state cannot be written.
     """
     observed = empty(package, layers)
-    done = state.load(observed)
+    done = state.load(observed, progress)
     if done:
         progress.note(f"{done} of {len(photos)} photos were collected before; going on from there")
     where = ""

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.image import array_text
+
 BINS = 2048
 PERCENTILE = 99.99  # of the values of one photo at one step
 _VALUES_SEEN = 1 << 16  # of one tensor in one run: the histogram takes so many, evenly spread; the extremes take all
 _SMALLEST_WIDTH = 2.0**-40
+_EXTREMES = "lows", "highs"  # infinite where nothing was seen
+_LEAST = {"counts": 0, "widths": _SMALLEST_WIDTH, "tails": 0}
 
 Array = NDArray[Any]
 
@@ -71,8 +75,16 @@ class Observed:
         return {name: getattr(self, name) for name in ("lows", "highs", "counts", "widths", "tails")}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        for name, array in self.state().items():
-            array[...] = state[name]
+        """Take what ``state`` gave. Raises ValueError, and nothing is taken, where it can be of no such tensors."""
+        for name, own in self.state().items():
+            given = state[name]
+            if given.shape != own.shape or given.dtype != own.dtype:
+                raise ValueError(f"{name} {array_text(given)}, and {array_text(own)} is wanted")
+            sound = given >= _LEAST.get(name, -np.inf)  # NaN is not
+            if not sound.all() or (name not in _EXTREMES and not np.isfinite(given).all()):
+                raise ValueError(f"{name} holds a value that no photo gives")
+        for name, own in self.state().items():
+            own[...] = state[name]
 
     def _widen(self, index: int, largest: float) -> None:
         width = self.widths[index]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -13,11 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import InputError
+from runtime.cli.progress import Progress
+from runtime.errors import InputError, one_line
+from runtime.image import array_text
 from runtime.machine.files import write_file
+from runtime.machine.regular import read_regular
 
 from .alone import state_folder
 from .observe import Observed
+
+_LIMIT = 1 << 30  # bytes of a state: a network of a thousand tensors has 20 MB
 
 
 class State:
@@ -28,18 +33,31 @@ class State:
         self.folder = state_folder(output, "calibration")
         self._file = self.folder / "state.npz"
         self._key = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self._photos = len(key["photos"])
 
-    def load(self, stages: Mapping[str, Observed]) -> int:
-        """Fill ``stages``; return how many photos are in them (0: none, or a state of other photos or settings)."""
+    def load(self, stages: Mapping[str, Observed], progress: Progress) -> int:
+        """Fill ``stages``; return how many photos are in them (0: none, or a state of other photos or settings). One
+        that is damaged is told, and is 0 too."""
+        found = {stage: copy.deepcopy(observed) for stage, observed in stages.items()}
         try:
-            with np.load(self._file, allow_pickle=False) as arrays:
+            content, _ = read_regular(self._file, _LIMIT)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 if str(arrays["key"]) != self._key:
                     return 0
-                for stage, observed in stages.items():
+                for stage, observed in found.items():
                     observed.restore({name: arrays[f"{stage}/{name}"] for name in observed.state()})
-                return int(arrays["photos"])
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):  # none, or not ours: begin again
+                photos = arrays["photos"]
+            if photos.dtype.kind != "i" or photos.shape or not 0 < photos <= self._photos:
+                raise ValueError(f"it is of {array_text(photos)} photos")
+        except FileNotFoundError:
             return 0
+        except Exception as error:  # numpy and zipfile raise of many kinds
+            reason = one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__, 120)
+            progress.note(f"{self._file}: damaged ({reason}); the photos are collected anew")
+            return 0
+        for stage, observed in found.items():
+            stages[stage].restore(observed.state())
+        return int(photos)
 
     def save(self, stages: Mapping[str, Observed], photos: int) -> None:
         """Whole or not at all. Raises InputError where the disk does not take it."""

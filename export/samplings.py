@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from runtime.errors import InputError, one_line
-from runtime.package.fields import Fields
+from runtime.errors import InputError
+from runtime.machine.regular import read_regular
+from runtime.package.fields import read_json
 from runtime.package.reading import Package
 from runtime.package.sampling import Sampling
 from runtime.package.samplings import samplings_from
+
+_LIMIT = 1 << 20  # bytes of a file
 
 
 def load_samplings(path: Path, checkpoint_sha256: str, total: int) -> tuple[Sampling, ...]:
@@ -20,11 +22,12 @@ def load_samplings(path: Path, checkpoint_sha256: str, total: int) -> tuple[Samp
     if path.is_dir():
         found = Package.open(path).manifest.more_samplings
     else:
+        where = f"{path}: cannot read samplings from it"
         try:
-            content = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: cannot read samplings from it ({one_line(error)}); give a package.") from error
-        with Fields(content, str(path)) as top:
+            content = read_regular(path, _LIMIT, follow=True)[0]
+        except OSError as error:
+            raise InputError(f"{where} ({error.strerror}); give a package.") from error
+        with read_json(content, where, "give a package") as top:
             found = samplings_from(top, total)
     for one in found:
         judged = one.judged.get("checkpoint_sha256", checkpoint_sha256)

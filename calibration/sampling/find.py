@@ -70,7 +70,7 @@ def find(
     if few := few_judged(len(judged)):
         progress.note(few)
     keys = [[pair.key for pair in pairs] for pairs in (searched, judged)]
-    state = State(output, {"version": 1, "package": package.sha256, "photos": keys, "pixels": PIXELS})
+    state = State(output, {"version": 1, "package": package.sha256, "photos": keys, "pixels": PIXELS}, progress)
     if state.resumed:
         progress.note("going on from the scores of an earlier run")
     backend = open_backend("onnxruntime", package, None)

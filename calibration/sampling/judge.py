@@ -16,7 +16,7 @@ from runtime.running.arguments import make_noise
 
 from .photos import Pair, levels
 from .score import Score, Scores, compare, mean_scores, same_brightness
-from .state import State
+from .state import JUDGED, State
 from .trials import SEED
 
 Array = NDArray[Any]
@@ -45,7 +45,7 @@ class Judge:
         return [levels(self._run(dark, one)) for one in samplings]
 
     def _measured(self, pair: Pair, rows: Mapping[str, Sampling]) -> dict[str, list[float]]:
-        place = f"photo {pair.key}"
+        place = f"{JUDGED}{pair.key}"
         known = {name: self._state.get(place, one) for name, one in rows.items()}
         found = {name: values for name, values in known.items() if values is not None}
         missing = [name for name in rows if name not in found]

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import PackageError
 from runtime.names import FAST
+from runtime.package.certificate import read_certificate
 from runtime.package.manifest import CERTIFICATE
 from runtime.package.reading import Package
 from runtime.package.sampling import Sampling
@@ -41,12 +41,10 @@ def write(work: Path, package: Package, fast: Sampling, files: Mapping[str, byte
 
 def _certificate(package: Package, fast: Sampling) -> bytes:
     """The package's, without what it says of another ``fast``, and with a row of what this one was compared with."""
-    content = json.loads(package.read(CERTIFICATE))
-    if not isinstance(content, dict) or not isinstance(content.get("end_to_end", []), list):
-        raise PackageError(f"{package.path / CERTIFICATE}: no certificate of a package; build the package again.")
+    content = read_certificate(package)
 
-    def without_fast(rows: Any) -> list[Any]:
-        return [row for row in rows if not (isinstance(row, dict) and row.get("sampling") == FAST)]
+    def without_fast(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row for row in rows if row.get("sampling") != FAST]
 
     if "end_to_end" in content:
         content["end_to_end"] = without_fast(content["end_to_end"])

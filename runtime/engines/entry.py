@@ -21,7 +21,7 @@ from .signing import SigningKey, UnusableKey, key_path, read_key
 
 ENTRY = "engine.json"
 _LIMIT = 1 << 16  # bytes of an engine.json; a build writes about 2 kB
-_LARGEST = 1 << 40  # bytes of a file
+_LARGEST = 1 << 40  # bytes of a file, or another number of a report
 _PURPOSE = "engine.json"
 _HASH = re.compile("[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -182,4 +182,5 @@ def _is_report(report: dict[str, Any]) -> bool:
         words = shlex.split(command) if isinstance(command, str) else None
     except ValueError:
         return False
-    return words is not None and all(value is None or type(value) in (int, float) for value in numbers)
+    sound = (value is None or (type(value) in (int, float) and 0 <= value <= _LARGEST) for value in numbers)
+    return words is not None and all(sound)

@@ -10,13 +10,15 @@ from ..errors import PackageError, one_line
 
 T = TypeVar("T")
 _AGAIN = "build the package again"
+_DEEPEST = 64  # objects and lists inside each other: what is read can be shown, copied and written again
 
 
 def read_json(content: bytes, where: str, again: str = _AGAIN) -> Fields:
-    """The JSON object in ``content``, no key twice. Raises PackageError. where: the file, for its messages; again: what
-    to do about a damaged one."""
+    """The JSON object in ``content``, no key twice and not nested deep. Raises PackageError. where: the file, for its
+    messages; again: what to do about a damaged one."""
     try:
         raw = json.loads(content, object_pairs_hook=_unique)
+        _check_depth(raw)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{where}: not whole JSON ({one_line(error)}); {again}.") from error
     return Fields(raw, where, again)
@@ -28,6 +30,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return found
+
+
+def _check_depth(raw: Any) -> None:
+    level = [raw]
+    for _ in range(_DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [value for values in inner for value in values]
+    if level:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
 
 
 class Fields:

@@ -6,7 +6,6 @@ package's: anything else is somebody's, and then the folder stays as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..machine.regular import read_regular
+from .fields import read_json
 from .manifest import FORMAT, MANIFEST
 
 ENGINES = "engines"
@@ -67,7 +68,7 @@ def _listed(folder: Path) -> set[str] | None:
     try:
         raw = _json(folder / MANIFEST)
         return {MANIFEST, *raw["files"]} if raw["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -86,19 +87,13 @@ def _graph(engine: Path) -> str | None:
     """The sha256 of the graph that an engine says it was built from."""
     try:
         return str(_json(engine / _ENTRY)["key"]["graph_sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """An object in a regular file of no unreasonable size. Raises OSError, or ValueError for anything else."""
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _ENTRY_LIMIT:
-        raise ValueError(f"{path} is no such file")
-    raw = json.loads(path.read_bytes())
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path} holds no object")
-    return raw
+    """An object in a regular file of no unreasonable size. Raises OSError, or PackageError for anything else."""
+    return read_json(read_regular(path, _ENTRY_LIMIT)[0], str(path)).whole()
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int]]:

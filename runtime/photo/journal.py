@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ..errors import InputError
+from ..errors import InputError, PackageError
 from ..machine.leftovers import lock, unlock
+from ..machine.regular import read_regular
+from ..package.fields import read_json
 from .folder import output_folder
 
 NAME = ".diffll-journal.jsonl"
+_LIMIT = 1 << 30  # bytes of a journal: a result has some hundred
 Verdict = Literal["do", "done", "there", "again"]
 """No result is there; it is there and is what would be made; it is there and not known, or was changed since; it is
 there as it was made, from another photo or with other settings."""
@@ -43,6 +46,10 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def _is_identity(values: list[Any]) -> bool:
+    return len(values) == 2 and all(type(one) is int for one in values)
+
+
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """Of all that a result depends on beside its photo."""
     return sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -61,22 +68,24 @@ class Journal:
     def _read(self) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         try:
-            lines = self._path.read_text("utf-8", "surrogateescape").splitlines()
-        except OSError:
+            lines = read_regular(self._path, _LIMIT)[0].splitlines()
+        except (FileNotFoundError, NotADirectoryError):
             return entries
+        except OSError as error:
+            reason, cure = error.strerror, "remove it, and all photos are done again, or choose another -o"
+            raise InputError(f"cannot read {self._path} ({reason}); {cure}.") from error
         for line in lines:
             try:
-                one = json.loads(line)
-                if "done" in one:
-                    before = entries[one["done"]]
-                    entries[one["done"]] = Entry(before.photo, before.settings, before.sha256, before.bytes, True)
-                else:
-                    size, changed = one["photo"]
-                    entry = Entry(
-                        (int(size), int(changed)), str(one["settings"]), str(one["sha256"]), int(one["bytes"])
-                    )
-                    entries[str(one["result"])] = entry
-            except (ValueError, KeyError, TypeError):
+                with read_json(line, NAME) as one:
+                    if one.has("done"):
+                        name = one.get("done", str, entries.__contains__, "a result")
+                        entries[name] = replace(entries[name], done=True)
+                    else:
+                        name = one.get("result", str)
+                        size, changed = one.get("photo", list, _is_identity, "two whole numbers")
+                        settings, digest = one.get("settings", str), one.get("sha256", str)
+                        entries[name] = Entry((size, changed), settings, digest, one.get("bytes", int))
+            except PackageError:
                 continue  # the line that a kill cut off, or one of another version
         return entries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,35 @@ def test_the_bundled_checkpoint_needs_no_option(tiny_package, tmp_path):
     manifest["provenance"]["checkpoint_sha256"] = sha256(bundled_checkpoint().read_bytes()).hexdigest()
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert list(find_checkpoints(open_packages([copy]), []).values()) == [str(bundled_checkpoint())]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("manifest.json", {"architecture": [1]}, "provenance: 'architecture' is [1], and whole numbers, and lists of"),
+        ("manifest.json", {"architecture": {"ch": float("nan")}}, "provenance: 'architecture' is {'ch': nan}"),
+        ("manifest.json", {"architecture": {"ch": {"a": 1}}}, "provenance: 'architecture' is {'ch': {'a': 1}}"),
+        ("manifest.json", {"checkpoint_sha256": 7}, "provenance: 'checkpoint_sha256' is 7, and 64 hexadecimal"),
+        ("manifest.json", {"checkpoint": {}}, "provenance: 'checkpoint' is {}, and str is wanted"),
+        ("certificate.json", {"end_to_end": {}}, "'end_to_end' is {}, and list is wanted"),
+        ("certificate.json", {"end_to_end": [{}]}, "end_to_end[0]: the key 'psnr_db' is missing"),
+        ("certificate.json", {"end_to_end": [{"psnr_db": "x"}]}, "end_to_end[0]: 'psnr_db' is 'x', and a number"),
+    ],
+)
+def test_what_records_tell_of_a_package_is_checked_first(tiny_package, tmp_path, name, content, words):
+    """Certificates and provenance may be of any form where a photo alone is enhanced."""
+    copy = Path(shutil.copytree(tiny_package, tmp_path / "copy"))
+    text = json.dumps(content).encode()
+    manifest = json.loads((copy / "manifest.json").read_text())
+    if name == "manifest.json":
+        manifest["provenance"] = content
+    else:
+        (copy / name).write_bytes(text)
+        manifest["files"][name] = {"sha256": sha256(text).hexdigest(), "bytes": len(text)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for word in (f"{copy / name}: ", words):
+        with pytest.raises(PackageError, match=re.escape(word)):
+            open_packages([copy])
 
 
 def test_the_synthetic_photo_is_dark_and_always_the_same():

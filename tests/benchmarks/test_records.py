@@ -107,6 +107,22 @@ def test_another_file_is_refused_and_left_alone(tmp_path, line):
     assert path.read_bytes() == good + line + b"\n"
 
 
+def test_a_pipe_or_a_device_is_no_results_file(tmp_path, time_limit):
+    """Nobody writes into the one, and the other has no end."""
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    with time_limit(10):
+        for path in (pipe, Path("/dev/zero")):
+            with pytest.raises(InputError, match=r"cannot be read \(no regular file\)"):
+                read_records(path)
+        with pytest.raises(InputError, match=r"cannot be read \(no regular file\)"):
+            ResultsFile(pipe)
+    with (tmp_path / "large.jsonl").open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    with pytest.raises(InputError, match=r"large\.jsonl: cannot be read \(1,099,511,627,776 bytes"):
+        read_records(tmp_path / "large.jsonl")
+
+
 def test_two_writers_are_refused(tmp_path):
     path = tmp_path / "results.jsonl"
     with ResultsFile(path), pytest.raises(InputError, match="another run writes to it"):

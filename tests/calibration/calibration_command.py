@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import onnx
+
+from runtime.cli.progress import Progress
 
 ROOT = Path(__file__).parent.parent.parent
 WITHOUT_PYTORCH = """
@@ -25,6 +28,17 @@ assert main() == 0
 found = {name for name in sys.modules if name.startswith("export.")}
 assert found == {"export.passes", "export.passes.edit"}, found
 """
+
+
+class Notes(Progress):
+    """Shows nothing, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
 
 
 def damaged(package: Path, target: Path, stage: str, edit: Callable[[onnx.ModelProto], None]) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx.numpy_helper as numpy_helper
 import pytest
-from calibration_command import ROOT, damaged, run_calibration
+from calibration_command import ROOT, Notes, damaged, run_calibration
 from PIL import Image
 
 from calibration import calibrate as calibrate_module
@@ -26,8 +26,8 @@ from calibration.observe import Observed
 from calibration.photos import choose, few_unseen
 from calibration.sampling.photos import few_judged
 from calibration.sensitivity import Sensitivity
+from calibration.state import State
 from runtime import DiffLLError, EngineError, Enhancer, InputError
-from runtime.cli.progress import Progress
 from runtime.package.reading import Package
 
 
@@ -125,15 +125,12 @@ def test_a_killed_run_goes_on_without_pytorch_and_ends_the_same(int8_package, ti
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-class Notes(Progress):
-    """Shows nothing. resumed: whether it was told that photos were there."""
+def resumed(progress: Notes) -> bool:
+    return any("collected before" in text for text in progress.told)
 
-    def __init__(self) -> None:
-        super().__init__(io.StringIO())
-        self.resumed = False
 
-    def note(self, text: str) -> None:
-        self.resumed |= "collected before" in text
+def damaged_state(progress: Notes) -> bool:
+    return any("state.npz: damaged (" in text and text.endswith("are collected anew") for text in progress.told)
 
 
 def test_what_was_collected_for_other_photos_or_settings_is_not_used(tiny_package, photos, tmp_path, monkeypatch):
@@ -146,24 +143,61 @@ def test_what_was_collected_for_other_photos_or_settings_is_not_used(tiny_packag
         progress = Notes()
         with pytest.raises(KeyboardInterrupt):
             calibrate(Package.open(tiny_package), some, tmp_path / "out", samples=samples, progress=progress)
-        assert progress.resumed == resumed
+        assert resumed(progress) == resumed
     assert [path.name for path in tmp_path.iterdir()] == [".out.calibration"]
 
 
-def test_a_damaged_state_is_not_used(tiny_package, photos, tmp_path, monkeypatch):
+def test_a_damaged_state_is_told_and_not_used(tiny_package, photos, tmp_path, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(calibrate_module, "Judge", stop)
-    for damage in (b"", b"PK\x03\x04nothing", None):
+    state = tmp_path / ".out.calibration" / "state.npz"
+    damages: list[bytes | None] = [b"", b"PK\x03\x04nothing", None]
+    for damage in (*damages, "the end"):
+        progress = Notes()
         with pytest.raises(KeyboardInterrupt):
-            calibrate(Package.open(tiny_package), photos[:2], tmp_path / "out", progress=Notes())
-        state = tmp_path / ".out.calibration" / "state.npz"
-        state.write_bytes(state.read_bytes()[:-100] if damage is None else damage)
-    progress = Notes()
-    with pytest.raises(KeyboardInterrupt):
-        calibrate(Package.open(tiny_package), photos[:2], tmp_path / "out", progress=progress)
-    assert not progress.resumed
+            calibrate(Package.open(tiny_package), photos[:2], tmp_path / "out", progress=progress)
+        assert damaged_state(progress) == (damage != damages[0])
+        assert not resumed(progress)
+        state.write_bytes(state.read_bytes()[:-100] if damage is None else str(damage).encode())
+
+
+def test_a_state_of_other_arrays_is_told_and_nothing_of_it_is_used(tmp_path):
+    """Sound as a file; numpy would have spread a single number over a whole tensor."""
+    stages = {"dwt": Observed(["a", "b"], 1), "denoiser": Observed(["c"], 3)}
+    for observed in stages.values():
+        for name in observed.tensors:
+            observed.add(name, 0, np.linspace(-1, 1, 99, dtype=np.float32))
+    state = State(tmp_path / "out", {"photos": ["1", "2"]})
+    state.folder.mkdir()
+    state.save(stages, 2)
+    file = state.folder / "state.npz"
+    with np.load(file) as arrays:
+        good = dict(arrays)
+
+    def load() -> tuple[int, Notes, dict[str, Observed]]:
+        progress, empty = Notes(), {name: Observed(one.tensors, one.lows.shape[1]) for name, one in stages.items()}
+        return state.load(empty, progress), progress, empty
+
+    assert load()[0] == 2
+    odd = {
+        "photos": [np.int64(0), np.int64(3), np.float64(1), np.array([1])],
+        "dwt/lows": [np.float32(0), np.full((2, 1), np.nan, np.float32), np.zeros((2, 1)), np.zeros((2, 3), "f4")],
+        "denoiser/counts": [-good["denoiser/counts"], good["denoiser/counts"].astype("i4"), np.int64(1)],
+        "denoiser/widths": [np.zeros(1), np.full(1, np.inf)],
+        "denoiser/tails": [np.full(1, np.nan), np.full(1, -1.0), np.array(["a"]), None],
+    }
+    for name, values in odd.items():
+        for value in values:
+            np.savez(file, **{key: one for key, one in (good | {name: value}).items() if one is not None})
+            photos, progress, empty = load()
+            assert photos == 0
+            assert damaged_state(progress), (name, value)
+            assert not any(observed.counts.any() for observed in empty.values())
+    file.unlink()
+    os.mkfifo(file)
+    assert damaged_state(load()[1])
 
 
 def test_the_options_reach_the_ranges_and_the_search(tiny_package, photos, tmp_path, monkeypatch):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from calibration_command import ROOT
+from calibration_command import ROOT, Notes
 from PIL import Image
 
 from calibration.sampling import find as whole
@@ -231,13 +232,37 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_package, photos, s
 
 
 def test_scores_of_other_photos_are_not_used(tmp_path):
-    first = State(tmp_path / "out", {"photos": ["a"]})
-    sampling = Sampling("fast", (80, 40), "zero")
-    first.put("photo a", sampling, [1.0, 2.0])
-    assert State(tmp_path / "out", {"photos": ["a"]}).get("photo a", sampling) == [1.0, 2.0]
-    other = State(tmp_path / "out", {"photos": ["b"]})
+    sampling, progress = Sampling("fast", (80, 40), "zero"), Notes()
+    State(tmp_path / "out", {"photos": ["a"]}, progress).put("small a", sampling, [1.0, 2.0])
+    assert State(tmp_path / "out", {"photos": ["a"]}, progress).get("small a", sampling) == [1.0, 2.0]
+    other = State(tmp_path / "out", {"photos": ["b"]}, progress)
     assert not other.resumed
-    assert other.get("photo a", sampling) is None
+    assert other.get("small a", sampling) is None
+    assert progress.told == []
+
+
+def test_a_damaged_line_of_scores_is_told_and_measured_anew(tmp_path):
+    sampling, key, progress = Sampling("fast", (80, 40), "zero"), {"photos": ["a"]}, Notes()
+    state = State(tmp_path / "out", key, progress)
+    file = state.folder / "scores.jsonl"
+    state.put("small a", sampling, [1.0, 2.0])
+    state.put("photo a", sampling, [1.0, 2.0, 3.0, 4.0])
+    good = file.read_bytes()
+    for value in ("NaN", "1e999", "1e4", '"2.0"', "true", "[2.0]", "2.0, 3.0", "", "[" * 9000, "9" * 5000, "2.0]["):
+        file.write_bytes(good.replace(b", 1.0, 2.0]", f", 1.0, {value}]".encode()))
+        again = State(tmp_path / "out", key, progress)
+        assert again.resumed
+        assert again.get("small a", sampling) is None
+        assert again.get("photo a", sampling) == [1.0, 2.0, 3.0, 4.0]
+        assert progress.told.pop() == f"{file}: line 2 is damaged; what it held is measured anew"
+    file.write_bytes(good[:-9])  # as a kill leaves it
+    again = State(tmp_path / "out", key, progress)
+    assert [again.get(place, sampling) for place in ("small a", "photo a")] == [[1.0, 2.0], None]
+    assert progress.told == []
+    file.unlink()
+    os.mkfifo(file)
+    assert not State(tmp_path / "out", key, progress).resumed
+    assert progress.told.pop() == f"{file}: cannot be read (no regular file); all is measured anew"
 
 
 def test_too_much_lost_writes_nothing_and_names_the_calls_that_would_do(

@@ -93,7 +93,8 @@ def test_a_listed_name_that_is_no_file_is_not_the_packages(tiny_package: Path, p
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[]", '{"format": "diffll-package"}', '{"format": "diffll-package", "files": 3}', "[" * 100_000,
-     '{"manifest_version": 3, "name": "a browser extension", "files": {}}', '{"format": "other", "files": {}}'],
+     '{"manifest_version": 3, "name": "a browser extension", "files": {}}', '{"format": "other", "files": {}}',
+     '{"format": "other", "format": "diffll-package", "files": {}}'],
 )  # fmt: skip
 def test_a_folder_with_any_manifest_is_no_package(tmp_path: Path, text: str) -> None:
     (tmp_path / "folder").mkdir()
