@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 Random = np.random.Generator
 
 RANGES: dict[str, tuple[float, float]] = {
-    "tone": (0.35, 0.95),  # how far the target's mean is brought to 0.46 (1: all the way)
+    "tone": (0.65, 0.95),  # how far the target's mean is brought to 0.48 (1: all the way)
     "exposure": (0.025, 0.26),  # mean of the dark photo after gamma, log-uniform
     "exposure_mild": (0.2, 0.5),  # the same where the photo is only somewhat dark
     "saturation": (0.5, 1.0),  # share of the colour that is left
@@ -55,7 +55,7 @@ CHANCES: dict[str, float] = {
 }
 """How often each step is taken; the others always are."""
 
-_MEAN, _DISPLAY_GAMMA = 0.46, 2.2
+_MEAN, _DISPLAY_GAMMA = 0.48, 2.2
 _LAMPS = ((1.0, 1.0, 1.0), (1.0, 0.8, 0.5), (1.0, 0.55, 0.2), (0.7, 0.85, 1.0), (1.0, 0.1, 0.06), (0.1, 1.0, 0.5))
 
 
