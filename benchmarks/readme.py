@@ -47,9 +47,9 @@ def readme_table(records: Sequence[Record]) -> str:
         libraries = own[0]["fingerprint"]["libraries"]
         versions = ", ".join(f"{name} {libraries[name]}" for name in _ENGINES if name in libraries)
         parts.append(
-            f"{device}; {versions}. {unit} a photo (median of {own[0]['settings']['rounds']} rounds in turns); in "
-            "brackets how many times faster than PyTorch eager in fp32 with the published loop (where that did not "
-            "run: with the row's own loop, or the first fp32 engine), round by round. "
+            f"{device}; {versions}. {unit} a photo, median of {own[0]['settings']['rounds']} rounds in turns. In "
+            "brackets: times as fast as PyTorch eager in fp32 with the published loop, round by round (where that did "
+            "not run: as the row's own loop, or as the first fp32 engine). "
             f"{_words(first, judged)}\n\n" + "\n".join(aligned(head, table))
         )
     return "\n\n".join(parts)
@@ -90,14 +90,12 @@ def _words(first: Record | None, judged: str) -> str:
     found = first.get("quality")
     if not found:
         return (
-            f"The row in bold is the fastest at {judged} that runs the published loop and is at least "
-            f"{_FIDELITY_DB:.0f} dB from the fp32 package's picture. A dash stands for what no reference photos were "
-            "given for (`--photo DIR --reference DIR` of `python -m benchmarks`, photos of a measured size)."
+            f"Bold: the fastest row at {judged} that runs the published loop and is at least {_FIDELITY_DB:.0f} dB "
+            "from the fp32 package's picture. A dash: no reference photos were given (`--photo DIR --reference DIR`)."
         )
     return (
-        f"PSNR and SSIM are means over {judged} reference photos ({len(found['photos'])}). The row in bold is the "
-        f"fastest at that size whose PSNR and SSIM are at most {BUDGET_DB} dB and {BUDGET_SSIM} below those of the "
-        "published loop."
+        f"PSNR and SSIM are means over {len(found['photos'])} reference photos of {judged}. Bold: the fastest row at "
+        f"that size whose PSNR and SSIM are at most {BUDGET_DB} dB and {BUDGET_SSIM} below those of the published loop."
     )
 
 

@@ -120,7 +120,7 @@ def test_the_short_table_has_a_column_for_every_size():
         "| **onnxruntime fp32 (pkg)** | **published** | **10** | - | - | **1.5 (2.00x)** | **10 (1.00x)** |",
         "| pytorch eager fp32 | published | 10 | - | - | 3.3 | 10 |",
     ]
-    assert "A dash stands for what no reference photos were given for (`--photo DIR --reference DIR`" in lines[0]
+    assert "A dash: no reference photos were given (`--photo DIR --reference DIR`" in lines[0]
     assert "onnxruntime 9.9, torch 8" in lines[0]
 
 
@@ -137,7 +137,7 @@ def test_a_gpus_tables_name_the_card_the_provider_and_the_stages_in_milliseconds
     assert "| 600x400 | onnxruntime:CUDA fp32 | pkg | published | 1.25 | 11.25 |" in text
     assert text.index("pytorch eager fp32 |") < text.index("pytorch eager tf32 |")  # the order of the variants
     lines = readme_table([cuda, eager, tf32]).splitlines()
-    assert ". Milliseconds a photo (median of 3 rounds" in lines[0]
+    assert ". Milliseconds a photo, median of 3 rounds" in lines[0]
     assert lines[4:] == [
         "| **onnxruntime:CUDA fp32 (pkg)** | **published** | **10** | - | - | **12.5 (4.00x)** |",
         "| pytorch eager fp32 | published | 10 | - | - | 50 |",
@@ -160,7 +160,7 @@ def test_the_short_table_leads_with_the_fastest_row_whose_pictures_are_as_good()
         "| onnxruntime fp32 (pkg) | 2 steps | 2 | 17.40 | 0.545 | 0.33 (10.00x) |",
         "| openvino fp32 (pkg) | fast | 2 | - | - | 0.1 (33.00x) |",
     ]
-    assert "PSNR and SSIM are means over 600x400 reference photos (2). The row in bold is the fastest at that" in text
+    assert "PSNR and SSIM are means over 2 reference photos of 600x400. Bold: the fastest row at that" in text
     for lost in (quality(16.78, 0.730), quality(16.94, 0.719)):
         assert "| **onnxruntime fp32 (pkg)** | **published** |" in readme_table(
             [eager, package, {**fast, "quality": lost}]
