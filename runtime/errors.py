@@ -21,6 +21,14 @@ class InputError(DiffLLError, ValueError):
     """An argument or a photo cannot be used: wrong type, shape, range, file or path."""
 
 
+class TooLargeError(InputError):
+    """A photo has more pixels than its reader allows."""
+
+
+class UnsupportedFormatError(InputError):
+    """A file is of a known kind that is not read, such as a GIF or a HEIC."""
+
+
 class OutOfMemoryError(EngineError, MemoryError):
     """An engine, or the host's part, did not get the memory that it asked for."""
 

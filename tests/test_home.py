@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = {"onnxruntime", "openvino", "ncnn"}
-CODE = ("runtime", "export", "calibration", "benchmarks")
+CODE = ("runtime", "export", "calibration", "serving", "benchmarks")
 
 
 def run_at_home(home: Path, *words: object, **environment: str) -> str:

@@ -41,6 +41,19 @@ def test_runtime_runs_where_torch_and_onnx_cannot_be_imported(tiny_package, tmp_
     assert out.stat().st_size > 10_000
 
 
+def test_serving_runs_where_torch_and_onnx_cannot_be_imported(tiny_package):
+    run_blocked(
+        {"torch", "onnx", "onnxscript", "export", "safetensors"},
+        f"import serving.server\nfrom pathlib import Path\nfrom runtime import Enhancer\n"
+        f"from serving.settings import EngineSettings\nfrom serving.tasks import Bench\n"
+        f"with Enhancer.open({str(tiny_package)!r}) as enhancer:\n"
+        f"    bench = Bench(enhancer, EngineSettings(str(enhancer.package.path)))\n"
+        f"    options = {{'sampling': 'published', 'kind': None, 'quality': None}}\n"
+        f"    work = bench.prepare({{'task': 'photo', 'options': options}}, Path('assets/sample.png').read_bytes())\n"
+        f"    assert work.finish(work.pixels).content[:4] == b'\\x89PNG'\n",
+    )
+
+
 def test_arrays_need_neither_pillow_nor_tifffile(tiny_package):
     run_blocked(
         {"PIL", "tifffile", "torch", "onnx"},
@@ -121,6 +134,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "export.single",
         "calibration",
         "calibration.sampling",
+        "serving",
         "training",
         "benchmarks.quality",
         "benchmarks",
@@ -128,6 +142,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "benchmarks.tiling",
         "benchmarks.islands",
         "benchmarks.full_size",
+        "benchmarks.serving",
     ],
 )
 def test_help_answers_without_heavy_imports(module):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, one_line
+from ..errors import InputError, TooLargeError, UnsupportedFormatError, one_line
 from . import bounds, png_layout, signatures
 from .formats import FORMATS, check_colours, check_holds, check_photo, written_to
 from .photo import Photo
@@ -50,8 +50,9 @@ def read_photo(
     size; not thumbnails and what says how the pixels were stored. What of it is damaged is left out, and named when the
     photo is written.
 
-    Raises InputError for every other file: missing, a folder, unreadable, empty, another format, too large, damaged
-    or cut short, with several pictures, or of a kind that 8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
+    Raises InputError for every other file: missing, a folder, unreadable, empty, another format
+    (UnsupportedFormatError), too large (TooLargeError), damaged or cut short, with several pictures, or of a kind that
+    8 or 16 bit RGB does not hold (float, 32 bit, 16-bit CMYK).
     Raises it too where ``into`` does not hold its 16 bits, its transparency, its size or its colours.
     """
     path, kind = Path(source if isinstance(source, (str, os.PathLike)) else "the photo"), ""
@@ -105,8 +106,9 @@ def _format(head: bytes, path: Path) -> str:
         raise InputError(f"cannot read {path}: it is empty (0 bytes); copy it again")
     kind = signatures.kind_of(head)
     if kind is None:
-        what = signatures.other(head) or f"not a known photo; {signatures.CONVERT}"
-        raise InputError(f"cannot read {path}: it is {what}")
+        if what := signatures.other(head):
+            raise UnsupportedFormatError(f"cannot read {path}: it is {what}")
+        raise InputError(f"cannot read {path}: it is not a known photo; {signatures.CONVERT}")
     return kind
 
 
@@ -151,7 +153,7 @@ def _photo(
         try:
             check(width, height, 16 if depth == 16 else 8)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise type(error)(f"{path}: {error}") from error
 
     samples: NDArray[Any]
     samples = load_16bit(image, _open(pixels_of, kind, turn), path) if depth == 16 else to_8bit(image, path)
@@ -242,7 +244,7 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
     width, height = size
     limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
     if width * height > limit:
-        raise InputError(
+        raise TooLargeError(
             f"cannot read {path}: it is {width} x {height} ({width * height / 1e6:.1f} megapixels), "
             f"above the limit of {limit / 1e6:.1f} megapixels; resize it first"
         )

@@ -1,0 +1,1 @@
+"""DiffLL behind HTTP: a server with one engine worker. It imports ``runtime`` alone: never torch, never onnx."""
