@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 
 from runtime.cli.command import Parser
-from runtime.errors import BackendUnavailableError
 from runtime.names import BACKENDS, PUBLISHED
 
 _EXAMPLES = """examples:
@@ -48,15 +47,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        import prometheus_client
-        import starlette
-        import uvicorn
-
-        del prometheus_client, starlette, uvicorn
-    except ImportError as error:
-        what = f"the server needs {error.name}, which is not installed"
-        raise BackendUnavailableError(f"{what}; run: pip install 'diffll-deploy[serving]'.") from error
     from runtime.planning.memory import parse_size
 
     from .server import run

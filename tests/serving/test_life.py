@@ -155,15 +155,3 @@ def test_mistakes_of_the_command(served_package, tmp_path):
         last = done.stderr.splitlines()[-1]
         assert (done.returncode, last[:7], told in last) == (2, "error: ", True), done.stderr
     taken.close()
-
-
-def test_without_its_libraries_the_command_names_the_extra(served_package):
-    code = (
-        "import sys; sys.modules['uvicorn'] = None; sys.argv = ['x', sys.argv[1]]\n"
-        "import runpy; runpy.run_module('serving', run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code, served_package], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == (
-        "error: the server needs uvicorn, which is not installed; run: pip install 'diffll-deploy[serving]'.\n"
-    )

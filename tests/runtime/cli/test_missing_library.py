@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
         ("export.engine {package} --target ncnn", "export"),
         ("calibration {package} assets/sample.png -o {out}", "calibration"),
         ("calibration.sampling {package} assets/sample.png -o {out}", "calibration"),
+        ("serving {package}", "serving"),
         ("benchmarks {package}", "benchmarks"),
     ],
 )
