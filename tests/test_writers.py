@@ -23,6 +23,7 @@ MAY = {
     "calibration/sampling/package.py": "the same",
     "export/passes/emulate.py": "into a scratch folder",
     "export/builders/ncnn.py": "the same",
+    "export/builders/tensorrt.py": "the same",
     "runtime/doctor/probes.py": "the same",
     "benchmarks/naive_trace.py": "the same",
     "benchmarks/worker.py": "the same",

@@ -10,7 +10,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from runtime.backends.tensorrt.library import log_of
 from runtime.engines.cache import PLAN
 from runtime.engines.fit import GpuScope, environment
 from runtime.engines.libraries import advice, is_server_build, load, wheel_of
+from runtime.engines.signed_file import read_signed, write_signed
 from runtime.errors import BackendUnavailableError, EngineError, InputError, one_line
 from runtime.machine.gpu import current_gpu
+from runtime.machine.leftovers import scratch_folder
 from runtime.names import Target
 
 from .base import Built
@@ -82,6 +85,12 @@ class TensorRTBuilder:
         return GpuScope("device", gpu.name, (gpu.compute_capability,))
 
     def build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
+        if self._rtx:  # it has no such cache
+            return self._build(graph, profile, timing_cache)
+        with kept_times(timing_cache) as own:
+            return self._build(graph, profile, own)
+
+    def _build(self, graph: bytes, profile: Mapping[str, Any], timing_cache: Path) -> Built:
         from polygraphy.backend.trt import CreateConfig, EngineBytesFromNetwork, NetworkFromOnnxBytes, Profile
         from polygraphy.backend.trt.util import get_trt_logger
         from polygraphy.exception import PolygraphyException
@@ -171,6 +180,28 @@ class TensorRTBuilder:
             here = f"this machine's {gpu.name} (compute capability {gpu.compute_capability}; it supports {named})"
             cure = "Use `--target tensorrt`, or `--compute-capability 8.9` to build for another machine"
             raise InputError(f"TensorRT-RTX {version} does not support {here}. {cure}.")
+
+
+@contextmanager
+def kept_times(timing_cache: Path) -> Iterator[Path]:
+    """A file for the library's own use, with what this user's earlier builds measured of its tactics; not there where
+    that is nothing, or, which is told, not theirs. What the library leaves in it is kept for the next build."""
+    known = b""
+    try:
+        known = read_signed(timing_cache, timing_cache.name)
+    except EngineError as error:
+        print(f"warning: {str(error).rstrip('.')}. It is ignored, and written anew.", file=sys.stderr)
+    with scratch_folder("timing") as folder:
+        path = folder / timing_cache.name
+        if known:
+            path.write_bytes(known)
+        yield path
+        times = path.read_bytes() if path.exists() else b""
+    if times and times != known:
+        try:
+            write_signed(timing_cache, timing_cache.name, times)
+        except OSError as error:  # the next build takes longer
+            print(f"warning: {timing_cache}: cannot be written ({error.strerror}).", file=sys.stderr)
 
 
 def rtx_capabilities(library: Any) -> list[str]:

@@ -1,23 +1,19 @@
 """TensorRT-RTX compiles its kernels on the GPU that it meets; what it compiled is kept beside the engine.
 
-The file is ours alone: it is bound to the engine's bytes by a hash and ignored when it is anything else. The library
+The file is ours alone: it is signed by this user's key for the engine's bytes, and ignored when it is not. The library
 checks on its own that GPU, driver and versions are those that it was made with.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import stat
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ...machine.files import only_ours, write_file
+from ...engines.signed_file import read_signed, write_signed
+from ...errors import EngineError
 
 FILE = "runtime.cache"
-_LIMIT = 1 << 30
-_HASH = 32
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +22,7 @@ class RuntimeCache:
 
     def __init__(self, folder: Path, engine_sha256: str, cache: Any) -> None:
         self._path = folder / FILE
-        self._engine = engine_sha256.encode()
+        self._purpose = f"{FILE} {engine_sha256}"
         self.cache = cache
         self._on_disk = b""
         content = self._read()
@@ -35,25 +31,13 @@ class RuntimeCache:
         else:
             self._on_disk = content
 
-    def _seal(self, content: bytes) -> bytes:
-        return sha256(self._engine + content).digest()
-
     def _read(self) -> bytes:
         """What was kept, or nothing: a cache that cannot be trusted is no error, it is made again."""
         try:
-            with os.fdopen(os.open(self._path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-                found = os.fstat(file.fileno())
-                content = file.read(_LIMIT) if only_ours(found) and stat.S_ISREG(found.st_mode) else b""
-        except FileNotFoundError:
+            return read_signed(self._path, self._purpose)
+        except EngineError as error:
+            _log.warning("%s. It is ignored: kernels are compiled again.", str(error).rstrip("."))
             return b""
-        except OSError as error:
-            _log.warning("%s: cannot be read (%s); kernels are compiled again.", self._path, error.strerror)
-            return b""
-        seal, content = content[:_HASH], content[_HASH:]
-        if seal != self._seal(content):
-            _log.warning("%s: damaged or foreign; it is ignored and made again.", self._path)
-            return b""
-        return content
 
     def save(self) -> None:
         """Write what the library holds now, whole or not at all; nothing where it is what was read. A folder that
@@ -62,8 +46,8 @@ class RuntimeCache:
         if not content or content == self._on_disk:
             return
         try:
-            with write_file(self._path, overwrite=True, mode=0o600) as file:
-                file.write(self._seal(content) + content)
+            write_signed(self._path, self._purpose, content)
             self._on_disk = content
-        except OSError as error:
-            _log.warning("%s: cannot be written (%s); kernels are compiled again.", self._path, error.strerror)
+        except (EngineError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            _log.warning("%s: cannot be written (%s); kernels are compiled again.", self._path, reason)

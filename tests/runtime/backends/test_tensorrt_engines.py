@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +108,10 @@ def test_an_engine_that_the_library_refuses_and_one_of_another_stage(machine, pa
         Enhancer.open(package, backend="tensorrt")
 
 
-def test_rtx_keeps_what_it_compiled_beside_the_engine_and_trusts_only_its_own(machine, package, caplog):
+def test_rtx_keeps_what_it_compiled_beside_the_engine_and_trusts_only_its_own(machine, package, monkeypatch):
     build_engines(package, target="tensorrt-rtx")
+    told: list[str] = []
+    monkeypatch.setattr(logging.Logger, "warning", lambda _, text, *words: told.append(text % words))
 
     def run() -> list[bytes]:
         machine.rtx.compiled.clear()
@@ -125,9 +130,19 @@ def test_rtx_keeps_what_it_compiled_beside_the_engine_and_trusts_only_its_own(ma
     files[2].chmod(0o666)  # others can write it
     kept = files[3].rename(files[3].with_name("elsewhere"))
     files[3].symlink_to(kept)
-    assert len(run()) == 1
+    plan = json.loads((files[4].parent / "engine.json").read_text())["files"]["engine.plan"]["sha256"]
+    files[4].write_bytes(sha256(plan.encode() + b"kernel;").digest() + b"kernel;")  # as anybody can seal it
+    assert run() == []
+    said = "\n".join(told)
+    assert said.count("runtime.cache: damaged, foreign or of an older version: not signed by this user's key") == 3
+    assert "runtime.cache: others can write to it" in said
+    assert "runtime.cache: cannot be read (a symbolic link)" in said
     assert len(run()) == 5  # made again by the run before
     assert not files[3].is_symlink()
+    files[0].unlink()
+    os.mkfifo(files[0])
+    assert len(run()) == 4
+    assert "runtime.cache: cannot be read (no regular file)" in told[-1]
     assert not list(package.glob("engines/*/.runtime*"))
 
 
