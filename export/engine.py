@@ -42,7 +42,7 @@ TAKEN_BY = {
     "optimization_level": TENSORRT,
     "hardware_compatibility": ("tensorrt",),
     "compute_capability": ("tensorrt-rtx",),
-    "no_tf32": TENSORRT,
+    "no_tf32": (*TENSORRT, "cuda"),
 }
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -194,7 +194,7 @@ def make_builder(args: argparse.Namespace, precision: Precision) -> Builder:
     if args.target == "cuda":
         from .builders.cuda import CudaBuilder
 
-        return CudaBuilder(precision)
+        return CudaBuilder(precision, tf32=not args.no_tf32)
     from .builders.ncnn import NcnnBuilder
 
     return NcnnBuilder()

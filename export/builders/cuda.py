@@ -26,14 +26,16 @@ class CudaBuilder:
     take."""
 
     target: Target = "cuda"
-    flags: Mapping[str, Any] = {"rewrite": REWRITE_VERSION["cuda"]}
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, *, tf32: bool = True) -> None:
+        """tf32: whether the GPU may form products of float32 from 10 bits of each mantissa."""
         if precision not in CUDA_PRECISIONS:
             raise InputError(
                 f"--target cuda takes {' and '.join(CUDA_PRECISIONS)} packages, and this one is {precision}; build "
                 "another with `python -m export.build --precision fp16`."
             )
+        # without TF32 alone: engines that were built before there was a choice have it
+        self.flags: Mapping[str, Any] = {"rewrite": REWRITE_VERSION["cuda"]} | ({} if tf32 else {"tf32": False})
         version = load(library_of(self.target), "--target cuda").__version__
         self.environment: Mapping[str, Any] = environment(self.target, version)
 

@@ -139,6 +139,8 @@ class OnnxRuntimeBackend:
             graph = with_uint8_activations(graph)
         asked: list[Any] = list(providers)
         told = OPTIONS.get(providers[0], {}) | FOR_STAGE.get(stage.name, {})
+        if self._engine and not self._engine.key["flags"].get("tf32", True):
+            told = told | {"use_tf32": "0"}
         if captures or told:
             asked[0] = (providers[0], told | (CAPTURES[providers[0]] if captures else {}))
         try:

@@ -101,6 +101,24 @@ def test_a_package_that_it_does_not_take_is_refused(precision):
         CudaBuilder(precision)
 
 
+@pytest.mark.parametrize("words", [[], ["--no-tf32"]])
+def test_without_tf32_every_stage_s_session_is_told_so(tiny_package, tmp_path, captured, monkeypatch, words):
+    path = Path(shutil.copytree(tiny_package, tmp_path / "package"))
+    assert main([str(path), "--target", "cuda", *words]) == 0
+    asked: list[dict[str, str]] = []
+    real = ort.InferenceSession
+
+    def session(graph: bytes, *arguments: object, providers: list[object], **named: object) -> ort.InferenceSession:
+        asked.extend(one[1] for one in providers if isinstance(one, tuple))
+        return real(graph, *arguments, providers=["CPUExecutionProvider"], **named)
+
+    monkeypatch.setattr(onnxruntime_.ort, "InferenceSession", session)
+    with Enhancer.open(path, backend="onnxruntime") as enhancer:
+        enhancer(photo(), steps=1)
+        assert len(asked) >= len(enhancer.manifest.stages)
+    assert {told.get("use_tf32", "1") for told in asked} == {"0" if words else "1"}
+
+
 def test_without_onnxruntime_the_command_names_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(BackendUnavailableError, match=r"onnxruntime.*--target cuda"):
