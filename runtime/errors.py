@@ -26,7 +26,7 @@ class TooLargeError(InputError):
 
 
 class UnsupportedFormatError(InputError):
-    """A file is of a known kind that is not read, such as a GIF or a HEIC."""
+    """A file is of a known kind that is not read, such as a GIF, or one that needs an extra."""
 
 
 class OutOfMemoryError(EngineError, MemoryError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 
 from ..photo import Photo, encode_photo, read_photo
@@ -12,7 +14,7 @@ _LOSSLESS, _DEEP = ("PNG", "TIFF", "BMP"), ("PNG", "TIFF")
 def try_all() -> list[str]:
     """Write and read a small photo in memory in every format; with 16 bits too, for which the reader goes into Pillow's
     inside. Returns the formats; raises InputError, or ValueError where a photo comes back as another one."""
-    formats = ["JPEG", "PNG", "TIFF", "WEBP", "BMP"]
+    formats = ["JPEG", "PNG", "TIFF", "WEBP", "BMP", *_more()]
     samples = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     photo = Photo(samples, None, grey=False, icc_profile=None, exif=None, format="PNG")
     deep = photo.with_pixels(samples.astype(np.uint16) * np.uint16(255))
@@ -23,3 +25,11 @@ def try_all() -> list[str]:
             if not same or found.dtype != given.pixels.dtype:
                 raise ValueError(f"wrong result: a {kind} is not read as it was written")
     return formats
+
+
+def _more() -> list[str]:
+    """The formats that not every installation has."""
+    from PIL import features
+
+    there = {"AVIF": features.check("avif"), "HEIC": find_spec("pillow_heif") is not None}
+    return [kind for kind, is_there in there.items() if is_there]

@@ -35,7 +35,10 @@ class Naming:
     """Takes the place of the file's suffix, such as ".png"; empty: it is kept."""
 
     def name(self, photo: Path) -> str:
-        return photo.stem + self.suffix + (self.format_suffix or photo.suffix)
+        from ..photo import RAW_SUFFIXES, RESULT_OF_RAW
+
+        own = RESULT_OF_RAW if photo.suffix.lower() in RAW_SUFFIXES else photo.suffix
+        return photo.stem + self.suffix + (self.format_suffix or own)
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,17 @@ def plan_work(
 
 
 def _in_place(inputs: Sequence[str], recursive: bool) -> Work:
+    from ..photo import RAW_SUFFIXES
+
     items, others = [], 0
     for text in inputs:
         photos, more = _photos(Path(text), recursive)
         others += more
         root = Path(text) if os.path.isdir(text) else Path(text).parent
+        raws = [photo for photo in photos if photo.suffix.lower() in RAW_SUFFIXES]
+        if raws:
+            what = f"{raws[0]}: camera raw files are read, not written"
+            raise InputError(f"{what}; give -o a folder in place of --in-place.")
         items += [Item(photo, photo, root) for photo in photos]
     return Work(tuple(items), others)
 
@@ -112,8 +121,9 @@ def _globbed(text: str) -> Iterator[str]:
 
 def _photos(path: Path, recursive: bool) -> tuple[list[Path], int]:
     """The photos of one input in the order of their names, and how many other files its folder holds."""
-    from ..photo import SUFFIXES
+    from ..photo import RAW_SUFFIXES, SUFFIXES
 
+    known = SUFFIXES.keys() | RAW_SUFFIXES
     if not path.is_dir():
         return [path], 0  # whether it can be read is told with the other photos' failures
     photos, others, below = [], 0, False
@@ -123,7 +133,7 @@ def _photos(path: Path, recursive: bool) -> tuple[list[Path], int]:
         for name in sorted(files):
             if name.startswith("."):
                 continue
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
+            if os.path.splitext(name)[1].lower() in known:
                 photos.append(Path(folder, name))
             else:
                 others += 1

@@ -25,7 +25,10 @@ _EXAMPLES = f"""examples:
   python -m {ROOT} build/diffll-fp32 photos --recursive -o bright --skip-existing
   python -m {ROOT} build/diffll-fp32 *.jpg -o bright --suffix _bright --format png
   cat dark.jpg | python -m {ROOT} build/diffll-fp32 - -o - > bright.jpg"""
-_FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP"}
+_FORMATS = {
+    **{"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP"},
+    **{"heic": "HEIC", "avif": "AVIF"},
+}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -37,7 +40,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
-    add("photos", nargs="*", metavar="INPUT", help="a photo (JPEG, PNG, TIFF, WebP or BMP), a folder, or - for stdin")
+    photo = "a photo (JPEG, PNG, TIFF, WebP, BMP, AVIF, HEIC, camera raw), a folder, or - for stdin"
+    add("photos", nargs="*", metavar="INPUT", help=photo)
     output = "a file for one photo (its suffix says the format), a folder for several (names are kept), - for stdout"
     add("-o", dest="output", metavar="OUT", help=output)
     add("--recursive", action="store_true", help="the folders in a folder too; OUT has the same tree")
@@ -53,7 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"of the results: {', '.join(_FORMATS)} (default: as the photo)",
     )
-    add("--quality", type=int, metavar="N", help="of JPEG and WebP, 1 to 100 (default: 95)")
+    add("--quality", type=int, metavar="N", help="of JPEG, WebP, HEIC and AVIF, 1 to 100 (default: 95)")
     add(
         "--strength",
         type=float,

@@ -118,6 +118,13 @@ def _means(kind: bytes, data: bytes) -> bool:
     return (kind != b"cICP" or (data[2] == 0 and data[3] < 2)) and (kind != b"sRGB" or data[0] < 4)
 
 
+def of_nclx(primaries: int, transfer: int) -> Colour:
+    """The colours of full-range RGB by two numbers of ITU-T H.273, as HEIC and AVIF have them."""
+    if _UNKNOWN in (primaries, transfer):
+        return Colour()
+    return Colour(srgb=b"\0") if (primaries, transfer) == (1, 13) else Colour(cicp=bytes((primaries, transfer, 0, 1)))
+
+
 def profile_of_chunk(data: bytes, left_out: list[str]) -> bytes | None:
     """The ICC profile in an iCCP chunk; what is damaged or too large goes to ``left_out``, in words."""
     packed = data.partition(b"\0")[2]

@@ -14,7 +14,7 @@ from .ifd import Block, Tag
 
 XMP, IPTC, RESOURCES = 700, 33723, 34377
 """Tags of a TIFF, and from some programs of EXIF, that hold metadata of another kind."""
-_ORIENTATION = 274
+ORIENTATION = 274
 _WIDTH, _HEIGHT = 40962, 40963
 _X, _Y = 282, 283
 
@@ -30,7 +30,7 @@ STORAGE = _tags(
 """Tags of a TIFF that say how it stored its pixels and its ICC profile, and of a thumbnail: untrue in a new file.
 531, the position of subsampled colours, is not among them: EXIF asks for it, and nothing of ours is subsampled."""
 
-PRINTED_SIZE = frozenset({_ORIENTATION, _X, _Y, 296})
+PRINTED_SIZE = frozenset({ORIENTATION, _X, _Y, 296})
 """Tags that say nothing which an upright picture in a file with a resolution of its own lacks."""
 
 
@@ -52,7 +52,7 @@ def of_bytes(data: bytes, left_out: list[str]) -> Block | None:
 
 def orientation(block: Block | None) -> int | None:
     """1 to 8; None where the block has none that means one of these."""
-    number = block and block.number(_first(block.tags.get(_ORIENTATION)))
+    number = block and block.number(_first(block.tags.get(ORIENTATION)))
     return int(number) if number in (1, 2, 3, 4, 5, 6, 7, 8) else None
 
 
@@ -74,11 +74,11 @@ def upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
 
 def turned(block: Block, turn: int) -> None:
     """Let ``block`` be that of a picture that was turned by ``turn``. An orientation that means none stays."""
-    tag = block.tags.get(_ORIENTATION)
+    tag = block.tags.get(ORIENTATION)
     number = block.number(_first(tag))
     if isinstance(tag, Tag) and number is not None and number % 1 == 0:
         one = _one(block.order, tag.type)
-        block.tags[_ORIENTATION] = Tag(tag.type, tag.count, one + tag.value[len(one) :])
+        block.tags[ORIENTATION] = Tag(tag.type, tag.count, one + tag.value[len(one) :])
     if turn >= 5:
         x, y = block.tags.pop(_X, None), block.tags.pop(_Y, None)
         block.tags.update({number: tag for number, tag in ((_X, y), (_Y, x)) if tag is not None})

@@ -22,8 +22,8 @@ class Format:
     """Lower-case suffixes of its files; messages name the first ones, up to ``common``."""
     common: int
     """How many of the suffixes a message names."""
-    deep: bool
-    """It holds 16 bits a sample."""
+    bits: int
+    """Of a sample: 8; 16; 10 where deeper samples are rounded, as that format's loss."""
     alpha: bool
     """It holds transparency."""
     grey: bool
@@ -33,16 +33,46 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), 2, False, False, True, 65500),
-    "PNG": Format((".png",), 1, True, True, True, None),
-    "TIFF": Format((".tif", ".tiff"), 2, True, True, True, None),
-    "WEBP": Format((".webp",), 1, False, True, False, 16383),
-    "BMP": Format((".bmp", ".dib"), 1, False, False, True, None),
+    "JPEG": Format((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), 2, 8, False, True, 65500),
+    "PNG": Format((".png",), 1, 16, True, True, None),
+    "TIFF": Format((".tif", ".tiff"), 2, 16, True, True, None),
+    "WEBP": Format((".webp",), 1, 8, True, False, 16383),
+    "BMP": Format((".bmp", ".dib"), 1, 8, False, True, None),
+    "AVIF": Format((".avif",), 1, 8, True, False, 65536),
+    "HEIC": Format((".heic", ".heif"), 1, 10, True, False, 16383),
 }
 """By the name that ``Photo.format`` has."""
 
 SUFFIXES: Mapping[str, str] = {suffix: kind for kind, one in FORMATS.items() for suffix in one.suffixes}
 """Lower-case suffix of a file name to the format that is written to it."""
+
+RAW_SUFFIXES = frozenset(
+    f".{one}"
+    for one in (
+        *(
+            "3fr",
+            "arw",
+            "cr2",
+            "cr3",
+            "crw",
+            "dcr",
+            "dng",
+            "erf",
+            "fff",
+            "iiq",
+            "kdc",
+            "mef",
+            "mos",
+            "mrw",
+            "nef",
+            "nrw",
+        ),
+        *("orf", "pef", "raf", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
+    )
+)
+"""Lower-case suffixes of camera raw files, which are read alone."""
+RESULT_OF_RAW = ".tif"
+"""The suffix of a result that is named after a camera raw file."""
 
 _SHOWN = {"WEBP": "WebP"}
 
@@ -59,6 +89,8 @@ def format_of(path: Path) -> str:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         what = f"the suffix {path.suffix!r} is not known" if path.suffix else "its name has no suffix"
+        if path.suffix.lower() in RAW_SUFFIXES:
+            what = "camera raw files are read, not written"
         known = ", ".join(suffix for one in FORMATS.values() for suffix in one.suffixes[: one.common])
         raise InputError(f"cannot write {path}: {what}; use one of {known}") from None
 
@@ -103,11 +135,11 @@ def check_holds(where: Path | str, kind: str, width: int, height: int, *, deep: 
     where: its file's name in a message. deep: it has 16 bits a sample. alpha: it has transparency.
     """
     holds, begin = FORMATS[kind], f"cannot write {where}: the photo"
-    if deep and not holds.deep:
-        others = named([name for name, one in FORMATS.items() if one.deep])
+    if deep and holds.bits == 8:
+        others = named([name for name, one in FORMATS.items() if one.bits == 16])
         raise InputError(f"{begin} has 16 bits and {kind} holds 8; write {others}")
     if alpha and not holds.alpha:
-        others = named([name for name, one in FORMATS.items() if one.alpha and (one.deep or not deep)])
+        others = named([name for name, one in FORMATS.items() if one.alpha and (one.bits == 16 or not deep)])
         raise InputError(f"{begin} has transparency and {kind} has none; write {others}")
     if holds.most_side is not None and max(width, height) > holds.most_side:
         raise InputError(

@@ -9,7 +9,15 @@ from .ifd import Block
 from .photo import Photo
 
 _DESCRIPTION = 270
-_PLACES = {"JPEG": "a JPEG", "PNG": "a PNG", "TIFF": "a TIFF", "WEBP": "a WebP", "BMP": "a BMP"}
+_PLACES = {
+    "JPEG": "a JPEG",
+    "PNG": "a PNG",
+    "TIFF": "a TIFF",
+    "WEBP": "a WebP",
+    "BMP": "a BMP",
+    "AVIF": "an AVIF",
+    "HEIC": "a HEIC",
+}
 
 _MOST_SHOWN = 5
 
@@ -81,12 +89,15 @@ def for_png(photo: Photo) -> tuple[list[png_metadata.Chunk], Lost]:
     return chunks, lost
 
 
-def for_webp(photo: Photo) -> tuple[bytes | None, bytes | None, Lost]:
-    """(EXIF, XMP, what is lost)."""
-    lost, block = _begin(photo, "WEBP")
+def for_boxes(photo: Photo, kind: str) -> tuple[bytes | None, bytes | None, Lost]:
+    """(EXIF, XMP, what is lost) for the formats that have these two alone: WebP, AVIF and HEIC."""
+    lost, block = _begin(photo, kind)
     data, added = _exif_bytes(photo, block), _with_resolution(photo, block, lost)
     if added is not None:
         data = exif.to_bytes(added)
+    if kind == "AVIF" and block is not None and exif.ORIENTATION in block.tags:
+        del block.tags[exif.ORIENTATION]
+        data = exif.to_bytes(block)  # Pillow would take it out, and write all of EXIF anew
     packet = _packet(photo, lost)
     _no_resources(photo, lost)
     _no_text(photo, lost)

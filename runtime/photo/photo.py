@@ -28,7 +28,7 @@ class Photo:
     exif: bytes | None
     """"Exif\\0\\0" and a TIFF structure: no thumbnail, orientation 1, the picture's own size."""
     format: str
-    """What the file was: "JPEG", "PNG", "TIFF", "WEBP" or "BMP"."""
+    """What the file was, by the name in FORMATS; "TIFF" for a camera raw file."""
     metadata: Metadata = field(default_factory=Metadata)
     """What else it brought: XMP, IPTC, resolution, comments, text."""
     colour: Colour = field(default_factory=Colour)

@@ -64,7 +64,7 @@ def load_16bit(image: ImageFile.ImageFile, again: ImageFile.ImageFile, path: Pat
     high = _load(image, f"{plain};16{order}").astype(np.uint16)
     low = _load(again, f"{plain};16{_OTHER_ORDER[order]}")
     samples = high << np.uint16(8) | low
-    return _unpremultiplied(samples) if layout == "RGBa" else samples
+    return unpremultiplied(samples) if layout == "RGBa" else samples
 
 
 def colour_key(pixels: NDArray[Any], key: int | tuple[int, ...], depth: int) -> NDArray[Any]:
@@ -108,9 +108,13 @@ def _load(image: ImageFile.ImageFile, raw_mode: str) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _unpremultiplied(samples: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Colours divided by their alpha, as an editor shows them; black where fully transparent."""
-    alpha = samples[..., 3:].astype(np.uint64)
-    colours = (samples[..., :3].astype(np.uint64) * 65535 + alpha // 2) // np.maximum(alpha, 1)
-    colours = np.where(alpha == 0, 0, np.minimum(colours, 65535))
-    return np.concatenate([colours, alpha], axis=2).astype(np.uint16)
+def unpremultiplied(samples: NDArray[Any]) -> NDArray[Any]:
+    """Colours divided by their alpha, the last channel, as an editor shows them; black where fully transparent.
+
+    samples: (H, W, C) uint8 or uint16, as is what comes back.
+    """
+    opaque = int(np.iinfo(samples.dtype).max)
+    alpha = samples[..., -1:].astype(np.uint64)
+    colours = (samples[..., :-1].astype(np.uint64) * opaque + alpha // 2) // np.maximum(alpha, 1)
+    colours = np.where(alpha == 0, 0, np.minimum(colours, opaque))
+    return np.concatenate([colours, alpha], axis=2).astype(samples.dtype)

@@ -75,12 +75,18 @@ _BRANDS = (  # of ISO base media files, by the first that fits among the major b
     ((b"mif1", b"msf1", b"miaf"), "a HEIF"),
     ((b"qt  ",), "a video (QuickTime)"),
 )
+_ISO_READ = {"an AVIF": "AVIF", "a HEIC": "HEIC", "a HEIF": "HEIC"}
 
 
 def kind_of(head: bytes) -> str | None:
-    """ "JPEG", "PNG", "TIFF", "WEBP" or "BMP" by the first HEAD_BYTES of a file; None for anything else."""
+    """ "JPEG", "PNG", "TIFF", "WEBP", "BMP", "AVIF", "HEIC" or "RAW" (a camera's, but for those that begin like a
+    TIFF) by the first HEAD_BYTES of a file; None for anything else."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
+    if raw_by_head(head) is not None:
+        return "RAW"
+    if head[4:8] == b"ftyp" and _iso_media(head) in _ISO_READ:
+        return _ISO_READ[_iso_media(head)]
     if other(head) is not None:
         return None
     return next((kind for kind, begins in _READ.items() if head.startswith(begins)), None)
@@ -88,21 +94,32 @@ def kind_of(head: bytes) -> str | None:
 
 def other(head: bytes) -> str | None:
     """What a file of another format is, in words, and the cure after a semicolon; None where it is not known."""
-    for offset, signature, name in _RAWS:
-        if head.startswith(signature, offset) and (offset == 0 or head[:2] in (b"II", b"MM")):
-            return raw(name)
     if head[4:8] == b"ftyp":
-        brands = [head[8:12], *re.findall(b"....", head[16 : int.from_bytes(head[:4], "big")], re.DOTALL)]
-        if b"crx " in brands:
-            return raw("Canon CR3")
-        what = next((name for known, name in _BRANDS if any(brand in known for brand in brands)), "a video (MP4)")
-        return f"{what}; {CONVERT}"
+        return f"{_iso_media(head)}; {CONVERT}"
     return next((f"{name}; {CONVERT}" for at, signature, name in _OTHERS if head.startswith(signature, at)), None)
 
 
+def raw_by_head(head: bytes) -> str | None:
+    """What a camera raw file is, in words, by its first HEAD_BYTES; None for anything else, and where it begins
+    like any TIFF."""
+    for offset, signature, name in _RAWS:
+        if head.startswith(signature, offset) and (offset == 0 or head[:2] in (b"II", b"MM")):
+            return raw(name)
+    return raw("Canon CR3") if head[4:8] == b"ftyp" and b"crx " in _brands(head) else None
+
+
+def _brands(head: bytes) -> list[bytes]:
+    return [head[8:12], *re.findall(b"....", head[16 : int.from_bytes(head[:4], "big")], re.DOTALL)]
+
+
+def _iso_media(head: bytes) -> str:
+    brands = _brands(head)
+    return next((name for known, name in _BRANDS if any(brand in known for brand in brands)), "a video (MP4)")
+
+
 def raw(name: str | None) -> str:
-    """A camera raw file in words, with its cure; name: its maker and format, such as "Nikon NEF", where known."""
-    return f"{f'{_article(name)} {name}, ' if name else ''}a camera raw file; develop it to TIFF or JPEG first"
+    """A camera raw file in words; name: its maker and format, such as "Nikon NEF", where known."""
+    return f"{f'{_article(name)} {name}, ' if name else ''}a camera raw file"
 
 
 def raw_of_make(make: str) -> str | None:

@@ -29,20 +29,10 @@ _FORMATS = {1: "", 2: " signed", 3: " float"}
 def sample_bits(file: BinaryIO, path: Path) -> int:
     """Bits of a sample in the first picture of a TIFF: 1, 2, 4, 8 or 16.
 
-    Raises InputError for camera raw files, samples that are not unsigned integers of these sizes, and 16-bit layouts
+    Raises InputError for samples that are not unsigned integers of these sizes, and 16-bit layouts
     other than grey, RGB and RGBA stored pixel by pixel.
     """
-    file.seek(0)
-    head = file.read(16)
-    tags = ImageFileDirectory_v2(head if head[2] == 43 else head[:8])
-    first = tags.next
-    file.seek(first)
-    tags.load(file)
-    if tags.next == first:  # Pillow goes on from here at the end of the tags alone
-        raise ValueError("cut short in its tags")
-    if _DNG in tags or tags.get(_SUBFILE, 0) & 1 or tags.get(_PHOTOMETRIC) in _MOSAICS:
-        what = raw("Adobe DNG" if _DNG in tags else raw_of_make(str(tags.get(_MAKE))))
-        raise InputError(f"cannot read {path}: it is {what}")
+    tags = _first_tags(file)
     bits = set(tags.get(_BITS, (1,)))
     formats = set(tags.get(_FORMAT, (1,)))
     if len(bits) != 1 or not bits <= {1, 2, 4, 8, 16} or formats != {1}:
@@ -56,6 +46,26 @@ def sample_bits(file: BinaryIO, path: Path) -> int:
             f"configuration {tags.get(_PLANAR, 1)}; save it as 16-bit RGB, RGBA or grey, interleaved"
         )
     return depth
+
+
+def raw_format(file: BinaryIO) -> str | None:
+    """What a TIFF of a sensor's samples is, in words; None for one of a picture."""
+    tags = _first_tags(file)
+    if _DNG in tags or tags.get(_SUBFILE, 0) & 1 or tags.get(_PHOTOMETRIC) in _MOSAICS:
+        return raw("Adobe DNG" if _DNG in tags else raw_of_make(str(tags.get(_MAKE))))
+    return None
+
+
+def _first_tags(file: BinaryIO) -> ImageFileDirectory_v2:
+    file.seek(0)
+    head = file.read(16)
+    tags = ImageFileDirectory_v2(head if head[2] == 43 else head[:8])
+    first = tags.next
+    file.seek(first)
+    tags.load(file)
+    if tags.next == first:  # Pillow goes on from here at the end of the tags alone
+        raise ValueError("cut short in its tags")
+    return tags
 
 
 def found(file: BinaryIO) -> Found:

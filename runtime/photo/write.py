@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..machine.files import write_file
 from . import png
 from .colour import written
-from .formats import FORMATS, channels_of, check_photo, format_of
+from .formats import FORMATS, RAW_SUFFIXES, channels_of, check_photo, format_of
 from .photo import Photo
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
     "WEBP": {"quality": 95, "method": 4, "alpha_quality": 100},
     "BMP": {},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4", "range": "full"},
+    "HEIC": {"quality": 95},
 }
 
 
@@ -40,7 +42,7 @@ def check_destination(path: str | os.PathLike[str], *, source: str | os.PathLike
     itself under any name.
     """
     path = Path(path)
-    if source is None or Path(source).name != path.name:
+    if source is None or Path(source).name != path.name or path.suffix.lower() in RAW_SUFFIXES:
         format_of(path)
     _check_place(path, source, overwrite)
 
@@ -73,9 +75,10 @@ def write_photo(
     """Write ``photo`` to ``path``, whole or not at all.
 
     kind: the format, such as the photo's own; by default the one that the suffix of ``path`` names.
-    quality: 1 to 100, of JPEG and WebP (default: 95).
-    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless. JPEG is written without
-    chroma subsampling, WebP with chroma of half the size, which is all that it has, and lossless alpha. The ICC profile
+    quality: 1 to 100, of JPEG, WebP, HEIC and AVIF (default: 95).
+    A grey photo is written as its luminance (WebP: as RGB). PNG, TIFF and BMP are lossless. JPEG and AVIF are
+    written without chroma subsampling, WebP (with lossless alpha) and HEIC with chroma of half the size: it is all that
+    the one has, and that every decoder of the other reads. A HEIC keeps 10 of 16 bits. The ICC profile
     goes along where it is one for the pixels that are written, the metadata where the format has a place; what is left
     out is said in one line of the log. What a PNG says of its colours in other chunks stays in a PNG and becomes a
     profile elsewhere. Raises InputError where ``check_destination`` or the disk refuses, and where the format cannot
@@ -108,8 +111,10 @@ def write_encoded(path: str | os.PathLike[str], data: bytes, *, overwrite: bool 
 def encode_photo(photo: Photo, kind: str, *, quality: int | None = None, where: str | os.PathLike[str] = "") -> bytes:
     """The file that ``write_photo`` would write, in memory.
 
-    kind: "JPEG", "PNG", "TIFF", "WEBP" or "BMP", such as the ``format`` of a photo that was read. quality: as there.
-    where: its name in a message. Raises InputError where that format cannot hold the photo's alpha, depth or size.
+    kind: "JPEG", "PNG", "TIFF", "WEBP", "BMP", "AVIF" or "HEIC", such as the ``format`` of a photo that was
+    read. quality: as there. where: its name in a message.
+
+    Raises InputError where that format cannot hold the photo's alpha, depth or size.
     """
     return _file_of(photo, _known(kind), where or f"a {kind}", quality)
 
@@ -123,7 +128,7 @@ def _known(kind: str) -> str:
 def _file_of(photo: Photo, kind: str, where: str | os.PathLike[str], quality: int | None = None) -> bytes:
     """The file in the format ``kind``; where: its name in a message. Raises InputError."""
     if quality is not None and not 1 <= quality <= 100:
-        raise InputError(f"the quality {quality} is not one of a JPEG or WebP; give 1 to 100")
+        raise InputError(f"the quality {quality} is not one of a JPEG, WebP, HEIC or AVIF; give 1 to 100")
     check_photo(os.fspath(where), kind, photo)
     try:
         data, lost = _encode(photo, kind, quality)
@@ -166,15 +171,20 @@ def _by_pillow(
 ) -> tuple[bytes, Lost]:
     from PIL import Image
 
-    from . import bmp, jpeg, kept
+    from . import bmp, heic, jpeg, kept
 
     options = dict(_SETTINGS[kind])
     if quality is not None and "quality" in options:
         options["quality"] = quality
     if icc_profile and kind != "BMP":
         options["icc_profile"] = icc_profile
-    if kind == "WEBP":
-        exif, xmp, lost = kept.for_webp(photo)
+    if kind in ("WEBP", "AVIF", "HEIC"):
+        exif, xmp, lost = kept.for_boxes(photo, kind)
+        if kind == "HEIC":
+            if samples.dtype == np.uint16 and photo.format != "HEIC":
+                lost.others.append(f"{16 - heic.BITS} of its 16 bits (a HEIC has {heic.BITS})")
+            encoded = heic.encode(samples, quality=options["quality"], icc_profile=icc_profile, exif=exif, xmp=xmp)
+            return encoded, lost
         options.update({key: data for key, data in (("exif", exif), ("xmp", xmp)) if data})
     file = io.BytesIO()
     Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(file, kind, **options)

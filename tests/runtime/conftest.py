@@ -1,4 +1,4 @@
-"""Fixtures of the TensorRT backend's tests."""
+"""Fixtures of the TensorRT backend's tests, and of those of photos."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def machine(monkeypatch):
     gc.collect()
     assert found.gpu.nothing_left(), "something was never given back"
     forget_modules()
+
+
+@pytest.fixture
+def without_extras(monkeypatch):
+    """As where Pillow alone reads photos."""
+    for name in ("pillow_heif", "rawpy"):
+        monkeypatch.setitem(sys.modules, name, None)

@@ -125,7 +125,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (b"<html>not found</html>", "not a known photo"),
     ],
 )
-def test_other_formats(tmp_path: Path, data: bytes, what: str) -> None:
+def test_other_formats(tmp_path: Path, data: bytes, what: str, without_extras: None) -> None:
     message = refused(tmp_path, data)
     assert f"it is {what}; convert it to JPEG, PNG, TIFF, WebP or BMP" in message
 
@@ -173,7 +173,9 @@ def tiff(tags: dict[int, tuple[int, ...]], body: bytes = bytes(4096)) -> bytes:
         ({254: (1,)}, "camera raw file; develop it"),
     ],
 )
-def test_kinds_of_tiff_that_are_refused(tmp_path: Path, tags: dict[int, tuple[int, ...]], what: str) -> None:
+def test_kinds_of_tiff_that_are_refused(
+    tmp_path: Path, tags: dict[int, tuple[int, ...]], what: str, without_extras: None
+) -> None:
     assert what in refused(tmp_path, tiff(tags))
     path = tmp_path / "good.tif"
     path.write_bytes(tiff({}))

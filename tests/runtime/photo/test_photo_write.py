@@ -244,7 +244,7 @@ def test_a_tag_too_long_for_a_jpeg_costs_that_tag_alone(tmp_path: Path, monkeypa
 def test_nothing_is_lost_in_silence(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     for photo, cure in (
-        (photo_of(alpha=True), "transparency.*PNG, TIFF or WebP"),
+        (photo_of(alpha=True), "transparency.*PNG, TIFF, WebP, AVIF or HEIC"),
         (photo_of(np.uint16), "16 bits.*PNG or TIFF"),
     ):
         with pytest.raises(InputError, match=cure):

@@ -29,6 +29,9 @@ def test_suffixes() -> None:
         ".webp": "WEBP",
         ".bmp": "BMP",
         ".dib": "BMP",
+        ".avif": "AVIF",
+        ".heic": "HEIC",
+        ".heif": "HEIC",
     }
 
 
