@@ -139,6 +139,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "benchmarks.quality",
         "benchmarks",
         "benchmarks.report",
+        "benchmarks.single",
         "benchmarks.tiling",
         "benchmarks.islands",
         "benchmarks.full_size",

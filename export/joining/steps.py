@@ -46,7 +46,10 @@ class Steps:
         self._shifted = {
             node.input[0]: node
             for node in nodes
-            if node.op_type == "Add" and node.input[1] in self._shifts and self._alone(made.get(node.input[0]))
+            if node.op_type == "Add"
+            and node.input[1] in self._shifts
+            and len(self._readers[node.input[1]]) == 1
+            and self._alone(made.get(node.input[0]))
         }
         """By the convolution that has nothing else behind it: the Add of its shift."""
         self._once, self._each = self._divided()
