@@ -9,9 +9,9 @@ from pathlib import Path
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
 from runtime.errors import InputError
+from runtime.machine.alone import only_run
 from runtime.package.writing import check_output
 
-from .alone import only_run
 from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, METHODS
 
 

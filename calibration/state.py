@@ -16,10 +16,10 @@ import numpy as np
 from runtime.cli.progress import Progress
 from runtime.errors import InputError, one_line
 from runtime.image import array_text
+from runtime.machine.alone import state_folder
 from runtime.machine.files import write_file
 from runtime.machine.regular import read_regular
 
-from .alone import state_folder
 from .observe import Observed
 
 _LIMIT = 1 << 30  # bytes of a state: a network of a thousand tensors has 20 MB

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = "the package (default: build/NAME-PRECISION)"
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help=where)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
-    samplings = "beside the published one: those of a calibrated package of this checkpoint, or of a file"
+    samplings = (
+        "beside the published one: those of a calibrated package of this checkpoint, or of a file (default: its own)"
+    )
     parser.add_argument("--samplings", type=Path, metavar="PATH", help=samplings)
     parser.add_argument("--overwrite", action="store_true", help="replace the package that is in DIR")
     args = parser.parse_args(argv)
@@ -42,12 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with progress.task("loading PyTorch and the checkpoint"):
         from .assemble import write_package
         from .checkpoint import load_checkpoint
-        from .model.diffll import NUM_TRAIN_TIMESTEPS
-        from .samplings import load_samplings
+        from .samplings import samplings_of
 
         checkpoint = load_checkpoint(path)
-        source = args.samplings or (bundled_samplings() if path == bundled_checkpoint() else None)
-        more = load_samplings(source, checkpoint.sha256, NUM_TRAIN_TIMESTEPS) if source else ()
+        bundled = bundled_samplings() if path == bundled_checkpoint() and not checkpoint.samplings else None
+        more = samplings_of(checkpoint, args.samplings or bundled)
     with package_folder(output, args.overwrite) as work:  # renamed once it is whole and certified, or not at all
         write_package(work, checkpoint, args.precision, progress, more)
     tell(output)

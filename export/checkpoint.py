@@ -27,6 +27,8 @@ from .model import Architecture, DiffLL
 
 _WRAPPERS = re.compile(r"^(?:(?:_orig_mod|module|model)\.)+|(?<=\.)(?:_orig_mod\.|module\.)+")
 """What DataParallel, torch.compile and trainers put before a weight's name, and in it where they hold a part."""
+SAMPLINGS = "samplings"
+"""Key of the text beside the weights that ``Checkpoint.samplings`` has."""
 _DATA = [
     *(argparse.Namespace, types.SimpleNamespace, datetime.datetime, datetime.date, datetime.timedelta, np.dtype),
     *(type(np.dtype(name)) for name in ("f8", "f4", "f2", "i8", "i4", "u1", "?")),
@@ -45,6 +47,8 @@ class Checkpoint:
     arch: Architecture
     weights: dict[str, Tensor]
     """Official name -> float32 tensor (EMA)."""
+    samplings: str = ""
+    """JSON of the samplings that it was trained for, by name, as a manifest has them; empty: none is told."""
 
     def model(self) -> DiffLL:
         """The PyTorch reference, in evaluation mode, with these weights (strictly all of them)."""
@@ -71,7 +75,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     with path.open("rb") as file:
         while part := file.read(1 << 22):
             digest.update(part)
-    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_official(path)
+    raw, samplings = _read_safetensors(path) if path.suffix == ".safetensors" else _read_official(path)
     weights = {_WRAPPERS.sub("", name): tensor for name, tensor in raw.items()}
     if len(weights) < len(raw):
         raise PackageError(f"{path}: two of its weights have one name without the wrappers' (module., _orig_mod.).")
@@ -93,7 +97,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights[name] = tensor.detach().float().contiguous()
         if not bool(weights[name].isfinite().all()):
             raise PackageError(f"{path}: the weight {name[:80]!r} holds NaN or infinity; take an earlier checkpoint.")
-    return Checkpoint(path, digest.hexdigest(), arch, weights)
+    return Checkpoint(path, digest.hexdigest(), arch, weights, samplings)
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -102,17 +106,19 @@ def _is_plain(tensor: Tensor) -> bool:
     return bool(plain and tensor.untyped_storage().nbytes() >= tensor.nbytes)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+        return dict(load_file(path)), told.get(SAMPLINGS, "")
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path}: not a whole .safetensors file ({error}); copy or download it again.") from error
 
 
-def _read_official(path: Path) -> dict[str, Tensor]:
+def _read_official(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         with torch.serialization.safe_globals(_DATA):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -138,4 +144,5 @@ def _read_official(path: Path) -> dict[str, Tensor]:
             f"{path}: no EMA weights in it ('ema_helper'), which the official evaluation uses; found: {keys}. "
             "Bare weights of your own can be given as .safetensors."
         )
-    return weights
+    samplings = content.get(SAMPLINGS, "")
+    return weights, samplings if isinstance(samplings, str) else ""

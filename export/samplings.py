@@ -1,4 +1,5 @@
-"""Samplings that a package gets beside the published one: from a package that was calibrated, or from a file."""
+"""Samplings that a package gets beside the published one: those that its checkpoint was trained for, those of a package
+that was calibrated, or those of a file."""
 
 from __future__ import annotations
 
@@ -11,29 +12,44 @@ from runtime.package.reading import Package
 from runtime.package.sampling import Sampling
 from runtime.package.samplings import samplings_from
 
+from .checkpoint import Checkpoint
+from .model.diffll import NUM_TRAIN_TIMESTEPS
+
 _LIMIT = 1 << 20  # bytes of a file
 
 
-def load_samplings(path: Path, checkpoint_sha256: str, total: int) -> tuple[Sampling, ...]:
-    """Those of the package ``path``, or of a JSON file that has them as a manifest has (``{"samplings": {...}}``).
+def samplings_of(checkpoint: Checkpoint, source: Path | None) -> tuple[Sampling, ...]:
+    """Those of ``source``, a package or a JSON file that has them as a manifest has (``{"samplings": {...}}``); without
+    it, those of the checkpoint itself.
 
-    total: num_train_timesteps. Raises InputError where one was judged on another checkpoint, and PackageError.
+    Raises InputError where one was judged on another checkpoint, and PackageError.
     """
-    if path.is_dir():
-        found = Package.open(path).manifest.more_samplings
+    place = source or checkpoint.path
+    where = f"{place}: cannot read samplings from it"
+    if source is None:
+        if not checkpoint.samplings:
+            return ()
+        found = _read(
+            b'{"samplings": %s}' % checkpoint.samplings.encode(errors="surrogatepass"), where, "take another checkpoint"
+        )
+    elif source.is_dir():
+        found = Package.open(source).manifest.more_samplings
     else:
-        where = f"{path}: cannot read samplings from it"
         try:
-            content = read_regular(path, _LIMIT, follow=True)[0]
+            content = read_regular(source, _LIMIT, follow=True)[0]
         except OSError as error:
             raise InputError(f"{where} ({error.strerror}); give a package.") from error
-        with read_json(content, where, "give a package") as top:
-            found = samplings_from(top, total)
+        found = _read(content, where, "give a package")
     for one in found:
-        judged = one.judged.get("checkpoint_sha256", checkpoint_sha256)
-        if judged != checkpoint_sha256:
+        judged = one.judged.get("checkpoint_sha256", checkpoint.sha256)
+        if judged != checkpoint.sha256:
             raise InputError(
-                f"{path}: its sampling {one.name!r} was judged on the checkpoint {str(judged)[:12]}..., and this is "
-                f"{checkpoint_sha256[:12]}...; calibrate this checkpoint's package (`python -m calibration.sampling`)."
+                f"{place}: its sampling {one.name!r} was judged on the checkpoint {str(judged)[:12]}..., and this is "
+                f"{checkpoint.sha256[:12]}...; calibrate this checkpoint's package (`python -m calibration.sampling`)."
             )
     return found
+
+
+def _read(content: bytes, where: str, cure: str) -> tuple[Sampling, ...]:
+    with read_json(content, where, cure) as top:
+        return samplings_from(top, NUM_TRAIN_TIMESTEPS)

@@ -15,7 +15,9 @@ from json_places import Path_, at, nodes, others
 
 from benchmarks.origin import origin
 from benchmarks.records import read_records
-from export.samplings import load_samplings
+from export.checkpoint import Checkpoint
+from export.model import Architecture
+from export.samplings import samplings_of
 from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.entry import ENTRY, read_entry
 from runtime.errors import DiffLLError, InputError
@@ -63,7 +65,7 @@ def entry_of(folder: Path) -> Path:
     return stored.path / ENTRY
 
 
-@pytest.fixture(params=["manifest", "certificate", "provenance", "engine", "record", "samplings"])
+@pytest.fixture(params=["manifest", "certificate", "provenance", "engine", "record", "samplings", "checkpoint"])
 def reader(request: pytest.FixtureRequest, tiny_package: Path, tmp_path: Path) -> Reader:
     package = Package.open(tiny_package)
     if request.param == "manifest":
@@ -99,7 +101,13 @@ def reader(request: pytest.FixtureRequest, tiny_package: Path, tmp_path: Path) -
 
         return Reader(tmp_path / "r.jsonl", json.loads(line), records)
     good = json.loads((ROOT / "assets/samplings.json").read_text())
-    return Reader(tmp_path / "samplings.json", good, lambda path: load_samplings(path, "0" * 64, 200))
+
+    def take(path: Path) -> None:
+        own = path.read_text(errors="surrogatepass") if request.param == "checkpoint" else ""
+        samplings_of(Checkpoint(path, "0" * 64, Architecture(), {}, own), None if own else path)
+
+    good = good["samplings"] if request.param == "checkpoint" else good
+    return Reader(tmp_path / "samplings.json", good, take)
 
 
 def test_a_good_file_is_taken(reader: Reader) -> None:

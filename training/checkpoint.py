@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from export.checkpoint import SAMPLINGS
 from export.model import Architecture
 from runtime.machine.files import write_file
 from runtime.package.sampling import Sampling
 from runtime.package.samplings import samplings_json
 
-SAMPLINGS = "samplings"
+from .state import write_tensors
 
 
 def write_checkpoint(
@@ -31,13 +31,12 @@ def write_checkpoint(
         with write_file(path, overwrite=True) as file:
             file.write(content)
         return
-    with write_file(path, overwrite=True) as file:
-        official = {
-            "step": step,
-            "epoch": 0,
-            "state_dict": {f"module.{name}": value for name, value in weights.items()},
-            "ema_helper": weights,
-            "params": argparse.Namespace(sampling_timesteps=10),
-            "config": argparse.Namespace(model=argparse.Namespace(ch=arch.ch, ch_mult=list(arch.ch_mult))),
-        }
-        torch.save(official | told, file)
+    official = {
+        "step": step,
+        "epoch": 0,
+        "state_dict": {f"module.{name}": value for name, value in weights.items()},
+        "ema_helper": weights,
+        "params": argparse.Namespace(sampling_timesteps=10),
+        "config": argparse.Namespace(model=argparse.Namespace(ch=arch.ch, ch_mult=list(arch.ch_mult))),
+    }
+    write_tensors(path, official | told)

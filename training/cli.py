@@ -3,59 +3,91 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from export.files import SUFFIXES, check_checkpoint, suffix_of
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
-from runtime.errors import BackendUnavailableError, InputError
+from runtime.errors import BackendUnavailableError, EngineError, InputError, out_of_memory
+from runtime.machine.alone import only_run, state_folder
+from runtime.machine.host import read_cpuinfo
 
-from .options import Options
+from .options import Options, Weights
 
-_STEPS = 200
+if TYPE_CHECKING:
+    import torch
+
+_TOTAL = 200  # num_train_timesteps
+_BF16 = {"amx_bf16", "avx512_bf16"}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m training",
         description="Train a DiffLL on photos, from a checkpoint or anew: the paper's four losses, forward diffusion "
-        "and the sampling loop both in the training. The result is what `python -m export.build` takes.",
+        "and the sampling loop both in the training. The result is what `python -m export.build` takes. Given again, "
+        "the command goes on with a training that was killed.",
     )
     add = parser.add_argument
     add("photos", type=Path, metavar="PHOTOS", help="a folder: dark photos, or bright ones with --darken")
     add("-o", dest="output", type=Path, required=True, metavar="CHECKPOINT", help=".pth.tar or .safetensors")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--references", type=Path, metavar="DIR", help="the bright photo of each dark one, with the same name"
-    )
-    source.add_argument("--darken", action="store_true", help="PHOTOS are bright: darken them as a camera would")
-    add("--evaluate", type=Path, metavar="PAIRS", help="a folder with low/ and high/: scores and pictures of them")
-    add("--init", type=Path, metavar="CHECKPOINT", help="start from it (default: a new network)")
-    add("--width", type=int, default=32, metavar="N", help="channels of a new network (default: %(default)s)")
-    few = "train few calls from zero end to end, such as 80,40 (several: the first becomes the package's `fast`)"
+    goal = parser.add_mutually_exclusive_group()
+    references = "how the photos should come out: files of the same names"
+    goal.add_argument("--references", type=Path, metavar="DIR", help=references)
+    goal.add_argument("--darken", action="store_true", help="PHOTOS are bright: darken them as a camera would")
+    teacher = "start from it (default: a new network); its published pictures are the goal where no other is given"
+    add("--init", type=Path, metavar="CHECKPOINT", help=teacher)
+    few = "train few calls from zero end to end, such as 80,40; several: the first becomes the package's `fast`"
     add("--timesteps", type=_timesteps, nargs="+", default=[], metavar="T,T", help=few)
     limit = parser.add_mutually_exclusive_group(required=True)
-    limit.add_argument("--iterations", type=int, metavar="N")
-    limit.add_argument("--minutes", type=float, metavar="N", help="in all, with the start and the last evaluation")
-    add("--batch", type=int, default=4, metavar="N", help="patches an iteration (default: %(default)s)")
-    add("--patch", type=int, default=128, metavar="N", help="pixels a side; half of it at first (%(default)s)")
-    add("--learning-rate", type=float, default=2e-4, metavar="X", help="the highest (default: %(default)s)")
-    add("--device", default="", metavar="NAME", help="cpu, cuda (default: cuda where there is one)")
-    add("--precision", choices=("fp32", "bf16"), help="of the autocast (default: bf16 on cuda, else fp32)")
-    workers = "processes that make the batches (default: one less than there are cores)"
-    add("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), metavar="N", help=workers)
-    add("--seed", type=int, default=0, metavar="N")
+    limit.add_argument("--iterations", type=_whole, metavar="N")
+    limit.add_argument("--minutes", type=_number, metavar="N", help="in all, with the start and the last evaluation")
+    add("--evaluate", type=Path, metavar="PAIRS", help="a folder with low/ and high/: scores and pictures of them")
+    add(
+        "--width",
+        type=_whole,
+        default=32,
+        metavar="N",
+        help="channels of a new network, such as 64 (%(default)s)",
+    )
+    batch = "patches an iteration, three times as many of the small ones (%(default)s)"
+    add("--batch", type=_whole, default=4, metavar="N", help=batch)
+    add("--patch", type=_whole, default=128, metavar="N", help="pixels a side; half of it at first (%(default)s)")
+    add("--learning-rate", type=_number, default=2e-4, metavar="X", help="the highest (%(default)s)")
+    weights = f"of a loss: {', '.join(f'{one.name}={one.default:g}' for one in fields(Weights))}"
+    add("--weight", type=_weight, nargs="+", default=[], metavar="LOSS=X", help=weights)
+    add("--device", default="", metavar="NAME", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    precision = "of the autocast (default: bf16 on cuda and on processors that have it)"
+    add("--precision", choices=("fp32", "bf16"), help=precision)
+    workers = "processes that make the batches; 0: this one (default: one less than there are cores)"
+    add("--workers", type=_count, default=max(1, (os.cpu_count() or 2) - 1), metavar="N", help=workers)
+    add("--seed", type=_count, default=0, metavar="N")
+    keep = "minutes between two states that a killed training goes on from (%(default)s)"
+    add("--keep-every", type=_number, default=1.0, metavar="N", help=keep)
     add("--overwrite", action="store_true", help="replace the checkpoint that is there")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.width % 32:
+        parser.error(f"--width is {args.width}; a multiple of 32 is wanted")
+    if not args.darken and args.references is None and not (args.init and args.timesteps):
+        parser.error("say how the photos should come out: --references DIR; or --darken, where they are bright; or "
+                     "--init and --timesteps, to come near that network's published pictures in few calls")  # fmt: skip
+    if len({len(steps) for steps in args.timesteps}) < len(args.timesteps):
+        parser.error("--timesteps: two of them have as many calls; give one of each")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     args = parse_args(argv)
-    if not args.darken and args.references is None:
-        raise InputError("neither --references nor --darken was given: say how the photos should come out.")
+    _check_output(args.output, args.overwrite)
+    if args.init:
+        check_checkpoint(args.init)
 
     from runtime.cli.progress import Progress
 
@@ -64,31 +96,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         with progress.task("loading PyTorch"):
             import torch
 
-            from .run import train
+            from .run import Training
     except ImportError as error:
         raise BackendUnavailableError(f"training: {error}; `pip install 'diffll-deploy[export]'`.") from error
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = Options(
-        photos=args.photos,
-        output=args.output,
-        references=args.references,
-        evaluate=args.evaluate,
-        init=args.init,
-        width=args.width,
-        samplings=tuple(args.timesteps),
-        iterations=args.iterations,
-        minutes=args.minutes,
-        batch=args.batch,
-        patch=args.patch,
-        learning_rate=args.learning_rate,
-        device=device,
-        precision=args.precision or ("bf16" if device.startswith("cuda") else "fp32"),
-        workers=args.workers,
-        seed=args.seed,
-    )
-    train(options, started, progress)
+    device = _device(args.device)
+    with only_run(args.output, "training"):
+        try:
+            Training(_options(args, device), started, progress).run()
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and not out_of_memory(error):
+                raise
+            raise EngineError(f"{device}: out of memory; give a smaller --batch (now {args.batch}).") from error
     tell(args.output)
     return 0
+
+
+def _options(args: argparse.Namespace, device: torch.device) -> Options:
+    goal = "references" if args.references else "darkened" if args.darken else "teacher"
+    fast = device.type == "cuda" or bool(_BF16 & read_cpuinfo()[1])
+    given = {one.name: getattr(args, one.name) for one in fields(Options) if hasattr(args, one.name)}
+    return Options(
+        **given
+        | {
+            "goal": goal,
+            "samplings": tuple(args.timesteps),
+            "device": str(device),
+            "precision": args.precision or ("bf16" if fast else "fp32"),
+            "weights": replace(Weights(), **dict(args.weight)),
+        }
+    )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise InputError(f"--device {name}: no device of PyTorch's; cpu, cuda and cuda:1 are such.") from error
+    if device.type not in ("cpu", "cuda") or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise InputError(f"--device {name}: not a device that a network is trained on here; give cpu, or leave it out.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendUnavailableError(
+            f"--device {name}: this PyTorch ({torch.__version__}) finds no NVIDIA GPU; install a build for your CUDA, "
+            "or give --device cpu."
+        )
+    return device
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if not suffix_of(output):
+        raise InputError(f"{output}: not a checkpoint's name; known are {', '.join(SUFFIXES)}.")
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: a folder, or in one that does not exist; name a file in a folder that does.")
+    if output.exists() and not overwrite and not (state_folder(output, "training") / "state.pt").exists():
+        raise InputError(f"{output}: exists already; give another -o, or --overwrite.")
 
 
 def _timesteps(text: str) -> tuple[int, ...]:
@@ -96,6 +158,41 @@ def _timesteps(text: str) -> tuple[int, ...]:
         steps = tuple(map(int, text.split(",")))
     except ValueError:
         steps = ()
-    if not steps or any(not 0 <= t < _STEPS for t in steps) or list(steps) != sorted(set(steps), reverse=True):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of falling timesteps from 0 to {_STEPS - 1}")
+    if not steps or any(not 0 <= t < _TOTAL for t in steps) or list(steps) != sorted(set(steps), reverse=True):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of falling timesteps from 0 to {_TOTAL - 1}")
     return steps
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    name = name.replace("-", "_")
+    if name not in {one.name for one in fields(Weights)}:
+        raise argparse.ArgumentTypeError(f"{text!r} names no loss; such as content=0.5 is wanted")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} gives no weight from 0 to 1e6")
+    return name, number
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = _count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 is too few")
+    return value

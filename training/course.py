@@ -14,7 +14,7 @@ from export.model.diffll import PUBLISHED_TIMESTEPS
 from .options import Options
 from .photos import Batch
 
-_WARM_UP = 60  # iterations
+_WARM_UP = 60  # iterations, but at most a tenth of them
 _LEAST = 0.03  # of the learning rate, at the end
 _MIDDLE = (150, 100, 50, 0)
 
@@ -59,8 +59,9 @@ class Course:
 
     def learning_rate(self, iteration: int) -> float:
         """Up within the first iterations, then down by half a cosine."""
+        warm_up = min(_WARM_UP, max(1, (self.options.iterations or 10 * _WARM_UP) // 10))
         falling = (1 - _LEAST) * (1 + math.cos(math.pi * self.share(iteration))) / 2 + _LEAST
-        return self.options.learning_rate * min(1.0, (iteration + 1) / _WARM_UP) * falling
+        return self.options.learning_rate * min(1.0, (iteration + 1) / warm_up) * falling
 
     def loop(self, iteration: int) -> Loop:
         """Drawn for each iteration. Few calls from zero are trained most; longer loops from noise stay in, so that

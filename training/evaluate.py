@@ -51,13 +51,13 @@ def enhance(model: DiffLL, photo: NDArray[Any], loop: Loop) -> NDArray[Any]:
     return result
 
 
-def evaluate(model: DiffLL, pairs: list[Pair], loop: Loop) -> tuple[dict[str, float], list[NDArray[Any]]]:
-    """Means over the pairs, and the pictures."""
+def evaluate(model: DiffLL, pairs: list[Pair], loop: Loop) -> tuple[tuple[float, float], list[NDArray[Any]]]:
+    """(PSNR in dB, SSIM), means over the pairs, and the pictures."""
     pictures = [enhance(model, pair.dark, loop) for pair in pairs]
     device = next(model.parameters()).device
     scores = [_scores(pair.bright, picture, device) for pair, picture in zip(pairs, pictures, strict=True)]
     db, likeness = (sum(one) / len(one) for one in zip(*scores, strict=True))
-    return {"psnr_db": round(db, 3), "ssim": round(likeness, 4)}, pictures
+    return (round(db, 3), round(likeness, 4)), pictures
 
 
 def _scores(bright: NDArray[Any], picture: NDArray[Any], device: torch.device) -> tuple[float, float]:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from runtime.names import FAST
+from runtime.package.sampling import Sampling
+
+Goal = Literal["references", "darkened", "teacher"]
+"""How the photos should come out: as their references; as they are, after they were darkened; or as the network
+that the training starts from makes them in its published loop."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,9 @@ class Options:
 
     photos: Path
     output: Path
+    goal: Goal = "darkened"
     references: Path | None = None
-    """A folder with the bright photo of each dark one, by the same name; None: the photos are darkened."""
+    """A folder with the bright photo of each dark one, by the same name."""
     evaluate: Path | None = None
     """A folder with low/ and high/, same names."""
     init: Path | None = None
@@ -53,3 +62,12 @@ class Options:
     """Minutes between two evaluations."""
     keep_every: float = 1.0
     """Minutes between two states that a killed training resumes from."""
+
+    @property
+    def trained(self) -> tuple[Sampling, ...]:
+        """The samplings as a package will have them."""
+        names = [FAST, *(f"{FAST}-{len(steps)}" for steps in self.samplings[1:])]
+        return tuple(
+            Sampling(name, steps, "zero", None, {"trained": True})
+            for name, steps in zip(names, self.samplings, strict=False)
+        )

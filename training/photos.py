@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +25,12 @@ from runtime.image import reflect_indices
 from runtime.photo import read_photo
 
 from .darken import darken
+from .options import Goal
 
 Pixels = NDArray[np.uint8]
 _FRAME = 4  # pixels at the border that are left out: scans and film have a frame there
 _ROOM = 64 << 20  # bytes of shared memory a worker: two batches ahead of some hundred patches each
+_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PADDED = 0.3  # share of patches that end in a reflection, as the runtime pads photos to a multiple
 
 
@@ -31,38 +38,57 @@ _PADDED = 0.3  # share of patches that end in a reflection, as the runtime pads 
 class Photos:
     """What is trained on."""
 
-    pairs: list[tuple[Pixels, Pixels | None]]
-    """A photo and its reference, (H, W, 3) uint8 RGB; None where it is darkened."""
+    goal: Goal
+    pairs: list[tuple[Pixels, Pixels]]
+    """A photo and its reference, (H, W, 3) uint8 RGB; the photo twice where it is darkened, or has none."""
     left_out: list[str]
     """Photos smaller than a patch, one line each."""
 
+    @property
+    def key(self) -> str:
+        """Another one for other photos."""
+        digest = sha256()
+        for pair in self.pairs:
+            for one in pair:
+                digest.update(f"{one.shape}".encode() + np.ascontiguousarray(one[::8, ::8]).tobytes())
+        return digest.hexdigest()
 
-def read_photos(folder: Path, references: Path | None, smallest: int, progress: Callable[[str], None]) -> Photos:
+
+def read_photos(folder: Path, goal: Goal, references: Path | None, smallest: int) -> Photos:
     """Every photo of ``folder``. Raises InputError: none, one that cannot be read, a reference that is missing or of
     another size."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no folder; give the folder of the photos to train on.")
     paths = [item.source for item in plan_work([str(folder)], f"{folder}-", Naming()).items]
-    pairs: list[tuple[Pixels, Pixels | None]] = []
-    left_out = []
-    for path in paths:
-        progress(path.name)
-        photo = _read(path)
-        reference = None
-        if references is not None:
-            if not (references / path.name).is_file():
-                raise InputError(f"{references}: no reference {path.name!r} for {path}; give both the same name.")
-            reference = _read(references / path.name)
-            if reference.shape != photo.shape:
-                sizes = " and ".join(f"{one.shape[1]}x{one.shape[0]}" for one in (photo, reference))
-                raise InputError(f"{path} and its reference differ in size ({sizes}); give pairs of one size.")
-        if min(photo.shape[:2]) < smallest:
-            left_out.append(f"{path}: {photo.shape[1]}x{photo.shape[0]} pixels, smaller than a patch of {smallest}")
-            continue
-        pairs.append((photo, reference))
+    if references is not None and (missing := [one.name for one in paths if not (references / one.name).is_file()]):
+        raise InputError(
+            f"{references}: {len(missing)} of {len(paths)} photos have no reference there, such as {missing[0]!r}; "
+            "give each the name of its photo, or leave those photos out."
+        )
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(lambda path: _pair(path, references), paths))
+    pairs, left_out = [], []
+    for path, (photo, reference) in zip(paths, read, strict=True):
+        height, width, _ = photo.shape
+        if min(height, width) < smallest:
+            left_out.append(f"{path}: {width}x{height} pixels, smaller than a patch of {smallest}")
+        else:
+            pairs.append((photo, reference))
     if not pairs:
-        raise InputError(f"{folder}: all {len(paths)} photos are smaller than a patch of {smallest}; give larger ones.")
-    return Photos(pairs, left_out)
+        raise InputError(
+            f"{folder}: every photo ({len(paths)}) is smaller than a patch of {smallest} pixels; give larger ones, or "
+            "a smaller --patch."
+        )
+    return Photos(goal, pairs, left_out)
+
+
+def _pair(path: Path, references: Path | None) -> tuple[Pixels, Pixels]:
+    photo = _read(path)
+    reference = photo if references is None else _read(references / path.name)
+    if reference.shape != photo.shape:
+        sizes = " and ".join(f"{one.shape[1]}x{one.shape[0]}" for one in (photo, reference))
+        raise InputError(f"{path} and its reference differ in size ({sizes}); give pairs of one size.")
+    return photo, reference
 
 
 def _read(path: Path) -> Pixels:
@@ -81,10 +107,11 @@ class Batch:
 
 class Patches(Dataset[tuple[Pixels, Pixels]]):
     """Batch -> (dark, bright), each (B, side, side, 3) uint8 RGB. It depends on the seed, the iteration and the place
-    in the batch alone: a training that resumes sees the batches that it would have seen."""
+    in the batch alone: a training that resumes sees the batches that it would have seen. Without references bright is
+    dark."""
 
     def __init__(self, photos: Photos, seed: int) -> None:
-        self._pairs, self._seed = photos.pairs, seed
+        self._photos, self._seed = photos, seed
 
     def __getitem__(self, batch: Batch) -> tuple[Pixels, Pixels]:
         pairs = [self._pair(np.random.default_rng((self._seed, batch.iteration, k)), batch.side)
@@ -93,9 +120,10 @@ class Patches(Dataset[tuple[Pixels, Pixels]]):
         return dark, bright
 
     def _pair(self, random: np.random.Generator, side: int) -> tuple[Pixels, Pixels]:
-        photo, reference = self._pairs[random.integers(len(self._pairs))]
+        pairs = self._photos.pairs
+        photo, reference = pairs[random.integers(len(pairs))]
         crop = _Crop.draw(photo.shape, side, random)
-        if reference is None:
+        if self._photos.goal == "darkened":
             dark, target = darken(crop(photo), random)
             bright = (target * 255 + 0.5).astype(np.uint8)
         else:
@@ -164,8 +192,10 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _alone(_: int) -> None:
-    """A worker has one thread, and leaves Ctrl-C to the process that started it."""
-    import signal
-
+    """A worker has one thread. It leaves Ctrl-C and what ends the whole group to the process that started it, and ends
+    with that process, at once where Linux does that: it has inherited the lock on the training's state."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_WITH_PARENT, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

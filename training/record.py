@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,14 @@ class Record:
         with (self.folder / _LOG).open("a") as file:
             file.write(json.dumps({"kind": kind, "iteration": iteration, **values}) + "\n")
 
-    def pictures(self, iteration: int, rows: list[list[NDArray[Any]]]) -> None:
-        """Rows of pictures (H, W, 3) uint8 RGB, such as dark, enhanced, reference; larger photos are halved."""
+    def pictures(self, iteration: int, rows: Sequence[Sequence[NDArray[Any]]]) -> None:
+        """Rows of pictures (H, W, 3) uint8 RGB, such as dark, enhanced, reference: each made small."""
         sheet = np.concatenate([np.concatenate([_small(one) for one in row], axis=1) for row in rows])
         Image.fromarray(sheet).save(self.folder / f"samples-{iteration:06}.jpg", quality=92)
 
 
 def _small(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """As high as all the others of a sheet, and as wide, so upright ones get thin."""
     if picture.dtype == np.uint16:
         picture = picture >> 8
     image = Image.fromarray(picture.astype(np.uint8))

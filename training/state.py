@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from runtime.machine.files import write_file
 from .course import ema_decay
 
 _MOST_GRADIENT = 1.0  # norm
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """As torch.save does, whole or not at all. Raises OSError: torch.save itself says RuntimeError of a full disk."""
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    with write_file(path, overwrite=True) as file:
+        file.write(whole.getbuffer())
 
 
 @dataclass
@@ -61,8 +70,7 @@ class State:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with write_file(path, overwrite=True) as file:
-            torch.save(content, file)
+        write_tensors(path, content)
 
     def load(self, path: Path) -> dict[str, Any]:
         """What :meth:`save` wrote; returns all of it."""

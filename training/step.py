@@ -51,6 +51,16 @@ def batch_losses(
     return torch.cat((total[None], parts.detach()))
 
 
+def teach(teacher: DiffLL, dark: Tensor, random: torch.Generator) -> Tensor:
+    """What ``teacher`` makes of dark photos in its published loop, (B, 3, H, W) float32 in [0, 1]: the goal where there
+    is no reference."""
+    with torch.no_grad():
+        size = [edge >> teacher.arch.levels for edge in dark.shape[2:]]
+        x_t = torch.randn((len(dark), 3, *size), generator=random, device=dark.device)
+        bright: Tensor = teacher(dark, x_t).float()
+        return bright
+
+
 @cache
 def _alphas_cumprod(device: torch.device) -> Tensor:
     return schedule()[1].to(device)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from runtime.cli.command import SOME_FAILED, Parser
 from runtime.cli.streams import tell
+from runtime.machine.alone import only_run
 from runtime.package.writing import check_output
 
-from ..alone import only_run
 from ..names import DEFAULT_CALLS, DEFAULT_LOSS_DB, DEFAULT_LOSS_SSIM
 
 _MOST_CALLS = 10

@@ -12,12 +12,11 @@ from typing import Any
 
 from runtime.cli.progress import Progress
 from runtime.errors import InputError
+from runtime.machine.alone import state_folder
 from runtime.machine.durable import make_folder
 from runtime.machine.files import write_file
 from runtime.machine.regular import read_regular
 from runtime.package.sampling import Sampling
-
-from ..alone import state_folder
 
 JUDGED = "photo "
 """How the places begin that have four values: PSNR and SSIM as the picture is, and at equal brightness."""

@@ -1,5 +1,5 @@
 import numpy as np
-from conftest import scene
+from scenes import scene
 
 from training.darken import darken
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from calibration.alone import only_run, state_folder
 from runtime.errors import InputError
+from runtime.machine.alone import only_run, state_folder
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 def test_a_second_run_with_the_same_output_is_refused(tmp_path, tiny_package):
@@ -24,7 +24,7 @@ def test_a_second_run_with_the_same_output_is_refused(tmp_path, tiny_package):
                 [sys.executable, "-m", command, *words], cwd=ROOT, capture_output=True, text=True, timeout=60
             )
             assert done.returncode == 2
-            assert done.stderr.startswith(f"error: {output}: another run makes this package at the moment")
+            assert done.stderr.startswith(f"error: {output}: another run makes it at the moment")
             assert state_folder(output, kind).is_dir()
     assert os.listdir(tmp_path) == []
 

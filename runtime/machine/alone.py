@@ -1,4 +1,4 @@
-"""Where a run keeps what it has so far: beside the package to be, and for one run at a time."""
+"""Where a run keeps what it has so far: beside what it makes, and for one run at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runtime.errors import InputError
-from runtime.machine.leftovers import alone_in
+from ..errors import InputError
+from .leftovers import alone_in
 
 
 def state_folder(output: Path, kind: str) -> Path:
@@ -25,7 +25,7 @@ def only_run(output: Path, kind: str) -> Iterator[None]:
         try:
             stack.enter_context(alone_in(folder))
         except BlockingIOError as error:
-            told = f"{output}: another run makes this package at the moment ({folder} is its)"
+            told = f"{output}: another run makes it at the moment ({folder} is its)"
             raise InputError(f"{told}; wait for it, or choose another -o.") from error
         except OSError as error:
             raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another -o.") from error
