@@ -135,6 +135,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "calibration",
         "calibration.sampling",
         "serving",
+        "serving.triton",
         "training",
         "training.sheet",
         "benchmarks.quality",

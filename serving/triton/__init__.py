@@ -1,0 +1,1 @@
+"""A model repository for NVIDIA's Triton: a model of its python backend that hosts the runtime."""
