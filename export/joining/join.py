@@ -7,7 +7,7 @@ import json
 import numpy as np
 import onnx
 
-from runtime.errors import InputError
+from runtime.errors import InputError, PackageError, one_line
 from runtime.names import LOOP, __version__
 from runtime.package.reading import Package
 from runtime.package.sampling import Sampling
@@ -49,7 +49,11 @@ def join(package: Package, sampling: Sampling, opset: int) -> onnx.ModelProto:
     if noise:
         inputs.append(image_value("noise", "noise_height", "noise_width"))
     outputs = [image_value("output", "height", "width")]
-    return joined.model("diffll", inputs, outputs, opset, metadata(package, sampling))
+    try:
+        return joined.model("diffll", inputs, outputs, opset, metadata(package, sampling))
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = one_line(error)
+        raise PackageError(f"{package.path}: its graphs do not fit together ({reason}); build it again.") from error
 
 
 def metadata(package: Package, sampling: Sampling) -> dict[str, str]:

@@ -15,8 +15,9 @@ import pytest
 from sampled import with_manifest, with_samplings
 
 from export.joining.join import join
+from export.joining.steps import Steps
 from export.single import main
-from runtime import Enhancer, InputError
+from runtime import Enhancer, InputError, PackageError
 from runtime.machine import files
 from runtime.package.reading import Package
 
@@ -156,6 +157,22 @@ def test_a_packages_int8_graph_is_refused_with_the_line_to_type(fast_package, tm
     package = with_manifest(fast_package, tmp_path / "int8", lambda manifest: manifest.update(precision="int8"))
     with pytest.raises(InputError, match="a package in int8, and fp32 or fp16 is wanted"):
         main([str(package), "-o", str(tmp_path / "x.onnx")])
+
+
+def test_a_strangers_package_is_read_as_every_package_is(fast_package, tmp_path):
+    package = with_manifest(fast_package, tmp_path / "damaged", lambda manifest: None)
+    content = bytearray((package / "denoiser.onnx").read_bytes())
+    content[-1000] ^= 1
+    (package / "denoiser.onnx").write_bytes(content)
+    with pytest.raises(PackageError, match=r"denoiser\.onnx: its sha256 is not the manifest's"):
+        main([str(package), "-o", str(tmp_path / "x.onnx")])
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_denoiser_of_another_form_is_refused(tiny_package):
+    content = (tiny_package / "hfrm0.onnx").read_bytes()
+    with pytest.raises(PackageError, match="a denoiser of another form; build the package again"):
+        Steps(content, "x/denoiser.onnx")
 
 
 def test_a_full_disk_leaves_the_old_file(fast_package, single_file, tmp_path, monkeypatch):
