@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = Options(args.references, args.calls, args.budget_db, args.budget_ssim)
     with only_run(args.output, "sampling"):
         found = find(package, args.photos, args.output, options, overwrite=args.overwrite, progress=Progress())
-    print(found.table)
+    tell(found.table)
     if found.refusal:
         fail(found.refusal)
         return SOME_FAILED

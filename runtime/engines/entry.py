@@ -48,6 +48,8 @@ class Engine:
         try:
             content, found = read_regular(self.path / name, size)
             check_place(self.path / name, found)
+        except PermissionError as error:
+            raise unreadable(self.path / name, error).with_cure(self.path.parent.parent, self.key["target"]) from error
         except OSError as error:
             raise self.failure(f"{error.strerror}; foreign, or cannot be read", name) from error
         if len(content) != size or sha256(content).hexdigest() != digest:

@@ -32,3 +32,12 @@ def without_extras(monkeypatch):
     """As where Pillow alone reads photos."""
     for name in ("pillow_heif", "rawpy"):
         monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the writer of photos warns of."""
+    lines: list[str] = []
+    warn = "runtime.photo.write._log.warning"
+    monkeypatch.setattr(warn, lambda form, *values: lines.append(form % values))
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -98,3 +99,14 @@ def assert_same(photo: Photo, expected: Photo) -> None:
     assert (photo.alpha is None) == (expected.alpha is None)
     if photo.alpha is not None:
         np.testing.assert_array_equal(photo.alpha, expected.alpha)
+
+
+def save(tmp_path: Path, data: bytes) -> Path:
+    (tmp_path / "source").write_bytes(data)
+    return tmp_path / "source"
+
+
+def plain_jpeg(size: tuple[int, int] = (16, 24)) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(noise(*size, 3, top=60)).save(stream, "JPEG")
+    return stream.getvalue()

@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 
 from runtime.doctor.checks import check_engines
-from runtime.engines.cache import EngineCache
+from runtime.engines import entry
+from runtime.engines.cache import EngineCache, EngineKey
 from runtime.engines.entry import Engine
 from runtime.engines.fit import Machine, needed, usable
 from runtime.engines.libraries import load
 from runtime.engines.signing import VARIABLE
 from runtime.errors import DiffLLError, EngineError
+from runtime.machine import regular
 from runtime.package.reading import Package
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -270,3 +272,28 @@ def test_what_is_no_file_of_a_build_is_told_at_once(package, kind, name, time_li
         assert build(package.path).startswith("error: ")
     assert build(package.path, "--rebuild").splitlines()[-1] == "5 of 5 engines built, 0 were there"
     assert needed(package, "denoiser", TARGET, here())[0].read("engine.onnx")
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["engine.onnx", "engine.json"])
+def test_an_engine_that_cannot_be_read_has_its_own_cure(package, monkeypatch, name):
+    """Root reads everything: the system's answer is played."""
+    place, read = engine_of(package).path / name, regular.read_regular
+
+    def refuse(path: Path, limit: int, **more: bool) -> object:
+        if path == place:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, limit, **more)
+
+    monkeypatch.setattr(entry, "read_regular", refuse)
+    cure = re.escape(
+        f"Permission denied). Give yourself the right to read it: `chmod -R u+rwX '{package.path}/engines'`"
+    )
+    with pytest.raises(EngineError, match=cure):
+        EngineCache(package.path).find(EngineKey(**engine_key(package)))
+
+
+def engine_key(package: Package) -> dict[str, object]:
+    (found,) = (json.loads(one.read_text())["key"] for one in package.path.glob("engines/*/engine.json")
+                if json.loads(one.read_text())["key"]["stage"] == "denoiser")  # fmt: skip
+    return found

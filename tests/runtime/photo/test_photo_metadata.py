@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exif_samples import exif_of, jpeg_segments, jpeg_with, made, parsed, png_chunks, riff_chunks
-from photo_samples import SRGB, chunk, noise, png_file
+from photo_samples import SRGB, chunk, noise, plain_jpeg, png_file, save
 from PIL import Image
 
 from runtime.photo import Photo, read_photo, write_photo
-from runtime.photo import write as write_module
 from runtime.photo.metadata import Metadata
 from runtime.photo.resolution import Resolution
 
@@ -31,24 +30,6 @@ IPTC_BLOCK = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC
 URL_BLOCK = b"8BIM\x04\x0b\x03url\0\0\0\x08http://a"
 THUMBNAIL = b"8BIM\x04\x0c\0\0\0\0\0\x04dark"
 PHOTOSHOP = b"Photoshop 3.0\0"
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(write_module._log, "warning", lambda form, *values: lines.append(form % values))
-    return lines
-
-
-def save(tmp_path: Path, data: bytes) -> Path:
-    (tmp_path / "source").write_bytes(data)
-    return tmp_path / "source"
-
-
-def plain_jpeg(size: tuple[int, int] = (16, 24)) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(noise(*size, 3, top=60)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def source(kind: str, xmp: bytes = XMP) -> bytes:

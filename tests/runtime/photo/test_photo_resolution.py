@@ -9,31 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exif_samples import Tags, exif_of, jpeg_segments, jpeg_with, made, parsed, png_chunks, riff_chunks
-from photo_samples import chunk, noise, png_file
+from photo_samples import chunk, noise, plain_jpeg, png_file, save
 from PIL import Image
 
 from runtime.photo import read_photo, write_photo
-from runtime.photo import write as write_module
 
 FORMATS = [".jpg", ".png", ".tif", ".webp"]
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(write_module._log, "warning", lambda form, *values: lines.append(form % values))
-    return lines
-
-
-def save(tmp_path: Path, data: bytes) -> Path:
-    (tmp_path / "source").write_bytes(data)
-    return tmp_path / "source"
-
-
-def plain_jpeg(size: tuple[int, int] = (16, 24)) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(noise(*size, 3, top=60)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def densities(path: Path) -> dict[str, tuple[float, ...]]:
