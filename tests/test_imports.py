@@ -136,6 +136,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "calibration.sampling",
         "serving",
         "serving.triton",
+        "serving.cluster",
         "training",
         "training.sheet",
         "benchmarks.quality",

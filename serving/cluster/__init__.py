@@ -1,0 +1,1 @@
+"""A folder of photos on many machines, by Ray Data."""
