@@ -129,7 +129,7 @@ class Patches(Dataset[tuple[Pixels, Pixels]]):
         else:
             dark, bright = crop(photo), crop(reference)
         if random.random() < _PADDED:
-            height, width = (int(random.integers(side // 2, side)) for _ in range(2))
+            height, width = (int(random.integers(max(side // 2, side - 31), side)) for _ in range(2))
             rows, columns = reflect_indices(height, side), reflect_indices(width, side)
             dark, bright = (one[rows][:, columns] for one in (dark, bright))
         return dark, bright

@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from export.build import main
 from export.certificate.certify import CertificateError
@@ -115,6 +117,19 @@ def test_a_failed_comparison_leaves_no_package(make_checkpoint, ready_graphs, tm
     with pytest.raises(CertificateError, match=r"hfrm1: restored1 differs .* no package was written"):
         main([str(make_checkpoint()), "-o", str(tmp_path / "package")])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["own.pth.tar", "own.safetensors"])
+def test_the_samplings_that_a_checkpoint_was_trained_for_come_along(make_checkpoint, ready_graphs, tmp_path, name):
+    weights = torch.load(make_checkpoint(), weights_only=False)["ema_helper"]
+    trained = json.dumps({"fast": {"timesteps": [80, 40], "start": "zero", "coefficients": None, "judged": {}}})
+    if name.endswith("safetensors"):
+        save_file(weights, tmp_path / name, {"samplings": trained})
+    else:
+        torch.save({"ema_helper": weights, "samplings": trained}, tmp_path / name)
+    main([str(tmp_path / name), "-o", str(tmp_path / "package")])
+    fast = Package.open(tmp_path / "package").manifest.samplings["fast"]
+    assert (fast.timesteps, fast.start) == ((80, 40), "zero")
 
 
 def test_samplings_come_from_a_file_or_a_package_and_each_is_certified(make_checkpoint, ready_graphs, tmp_path):

@@ -1,7 +1,22 @@
 import numpy as np
+import pytest
+from PIL import Image
 from scenes import scene
 
+from runtime.errors import InputError
+from training import sheet
 from training.darken import darken
+
+
+def test_a_sheet_has_each_photo_beside_its_goal(tmp_path):
+    big = tmp_path / "big"
+    big.mkdir()
+    Image.fromarray(scene(3, 200, 220)).save(big / "a.png")
+    assert sheet.main([str(big), "-o", str(tmp_path / "sheet.png")]) == 0
+    tiles = np.asarray(Image.open(tmp_path / "sheet.png")).reshape(6, 160, 4, 2, 160, 3)
+    assert np.median(tiles[:, :, :, 0]) < 0.5 * np.median(tiles[:, :, :, 1])
+    with pytest.raises(InputError, match="exists"):
+        sheet.main([str(big), "-o", str(tmp_path / "sheet.png")])
 
 
 def test_the_same_random_gives_the_same_pair_and_another_gives_another():
