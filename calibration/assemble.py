@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 import runtime
+from export.passes.edit import constant_bytes
 from runtime.image import decibels
 from runtime.package.manifest import CERTIFICATE, GOLDEN
 from runtime.package.reading import Package
@@ -41,17 +39,12 @@ def assemble(work: Path, package: Package, graphs: Mapping[str, bytes], result: 
         precision="int8",
         # Work and activations are the float network's: what an engine saves by int8 is its own affair.
         cost={
-            stage.name: replace(source.cost[stage.name], weight_bytes=_weight_bytes((work / stage.file).read_bytes()))
+            stage.name: replace(source.cost[stage.name], weight_bytes=constant_bytes((work / stage.file).read_bytes()))
             for stage in source.stages
         },
         provenance={**source.provenance, "calibration": _provenance(package, result)},
     )
     write_manifest(work, manifest, (RANGES, TABLE, PLOT))
-
-
-def _weight_bytes(graph: bytes) -> int:
-    tensors = onnx.load_from_string(graph).graph.initializer
-    return sum(prod(one.dims) * onnx.helper.tensor_dtype_to_np_dtype(one.data_type).itemsize for one in tensors)
 
 
 def _provenance(package: Package, result: Result) -> dict[str, Any]:

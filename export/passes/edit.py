@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,9 @@ def inputs(node: onnx.NodeProto) -> Iterator[str]:
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def constant_bytes(content: bytes) -> int:
+    """What the constants of a graph in ONNX's bytes take: ``weight_bytes`` of a stage's cost."""
+    tensors = onnx.load_from_string(content).graph.initializer
+    return sum(prod(one.dims) * helper.tensor_dtype_to_np_dtype(one.data_type).itemsize for one in tensors)

@@ -18,7 +18,7 @@ from runtime.package.manifest import TensorSpec
 from runtime.package.reading import Package
 from runtime.package.writing import write_manifest
 
-from .edit import set_nodes, subgraphs, to_float32
+from .edit import constant_bytes, set_nodes, subgraphs, to_float32
 
 
 def emulate_bf16(content: bytes) -> bytes:
@@ -64,11 +64,13 @@ def _widen(graph: onnx.GraphProto, bf16: set[str], rename: dict[str, str]) -> No
 def emulated_package(package: Package, folder: Path) -> Package:
     """A runnable float32 twin of the bf16 ``package``, written to the new directory ``folder``."""
     shutil.copytree(package.path, folder)
-    stages = []
+    stages, cost = [], dict(package.manifest.cost)
     for stage in package.manifest.stages:
-        (folder / stage.file).write_bytes(emulate_bf16(package.graph(stage.name)))
+        graph = emulate_bf16(package.graph(stage.name))
+        (folder / stage.file).write_bytes(graph)
+        cost[stage.name] = replace(cost[stage.name], weight_bytes=constant_bytes(graph))
         stages.append(replace(stage, inputs=_widened(stage.inputs), outputs=_widened(stage.outputs)))
-    write_manifest(folder, replace(package.manifest, stages=tuple(stages)))
+    write_manifest(folder, replace(package.manifest, stages=tuple(stages), cost=cost))
     return Package.open(folder)
 
 
