@@ -21,6 +21,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Time packages in turns (A B A B), with memory and fidelity, one JSON record a configuration. A "
         "second call with the same options resumes.",
+        examples=(
+            "%(prog)s build/diffll-fp32 build/diffll-int8 --size 600x400 1280x720 -o results.jsonl",
+            "%(prog)s build/diffll-fp32 --quick",
+        ),
     )
     parser.add_argument("packages", nargs="*", type=Path, metavar="PACKAGE")
     parser.add_argument("-o", dest="output", type=Path, default=Path("results.jsonl"), metavar="FILE",

@@ -18,6 +18,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.full_size",
         description="Write a checkpoint of the official network's size with random weights, to measure speed with.",
+        examples=("%(prog)s -o build/full.safetensors",),
     )
     parser.add_argument("-o", dest="output", type=Path, default=Path("build/full.safetensors"), metavar="FILE",
                         help="default: build/full.safetensors")  # fmt: skip

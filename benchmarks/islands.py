@@ -18,6 +18,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.islands",
         description="Measure what each float32 island of export/tracing/precision.py is for.",
+        examples=("%(prog)s",),
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="default: the bundled one")
     return parser.parse_args(argv)

@@ -21,6 +21,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.quality",
         description="PSNR and SSIM of a package's results against reference photos, as a Markdown table.",
+        examples=("%(prog)s build/diffll-fp32 eval15 --sampling published fast",),
     )
     parser.add_argument("package", metavar="PACKAGE")
     parser.add_argument("pairs", type=Path, metavar="PAIRS", help="a folder with low/ and high/, same file names")

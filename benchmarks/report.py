@@ -19,6 +19,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.report",
         description="Turn results of `python -m benchmarks` into a Markdown report with plots beside it.",
+        examples=("%(prog)s results.jsonl -o report.md",),
     )
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="files of JSON Lines")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="the report (default: print it, no plots)")

@@ -180,6 +180,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.serving",
         description="Start a server, send it good requests and bad ones, and say what was lost, wrong and slow.",
+        examples=("%(prog)s build/diffll-fp32 --sampling fast --requests 500",),
     )
     add = parser.add_argument
     add("package", type=Path, metavar="PACKAGE")

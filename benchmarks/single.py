@@ -18,7 +18,11 @@ TILE_OVERLAP = 64  # pixels on each side, darktable 5.6 (src/common/ai/restore.c
 
 def main(argv: Sequence[str] | None = None) -> int:
     what = "Time a single file in onnxruntime against the runtime, in turns; or tell what darktable's tiles change."
-    parser = Parser(prog="python -m benchmarks.single", description=what)
+    parser = Parser(
+        prog="python -m benchmarks.single",
+        description=what,
+        examples=("%(prog)s build/diffll-fp32 diffll.onnx photo.jpg",),
+    )
     add = parser.add_argument
     add("package", type=Path, metavar="PACKAGE")
     add("file", type=Path, metavar="FILE.onnx", help="made of it by `python -m export.single`")

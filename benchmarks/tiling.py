@@ -28,6 +28,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m benchmarks.tiling",
         description="Measure what windows in the sampling loop cost in fidelity, as a Markdown table.",
+        examples=("%(prog)s photo.jpg --window 512x512 --overlap 64 128",),
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO")
     parser.add_argument("--checkpoint", type=Path, metavar="CHECKPOINT", help="default: the bundled one")

@@ -20,6 +20,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m calibration",
         description="Make an int8 (Q/DQ) package from an fp32 one: run it on real photos, record the ranges, quantise "
         "the convolutions, and leave those in float that cost too much.",
+        examples=("%(prog)s build/diffll-fp32 photos/*.jpg -o build/diffll-int8",),
     )
     parser.add_argument("package", metavar="PACKAGE", help="an fp32 package made by `python -m export.build`")
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="dark photos like those to be enhanced")

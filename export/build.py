@@ -20,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m export.build",
         description="Build a model package (ONNX graphs, manifest, golden sample, certificate) from a checkpoint.",
+        examples=(
+            "%(prog)s",
+            "%(prog)s model_latest.pth.tar -o build/mine --precision fp16",
+        ),
     )
     known = "official .pth.tar, or .safetensors (default: the bundled one)"
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=known)

@@ -52,7 +52,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked: one that the target has not is an error, not ignored. (``--size`` and ``--max-size`` say
     nothing to ncnn and cuda, whose engines take every size.)"""
     what = "Build the engines of a package for this machine; what is built already is kept."
-    parser = Parser(prog="python -m export.engine", description=what)
+    parser = Parser(
+        prog="python -m export.engine",
+        description=what,
+        examples=(
+            "%(prog)s build/diffll-fp32 --target openvino --size 600x400",
+            "%(prog)s build/diffll-fp16 --target tensorrt --max-size 1920x1080",
+        ),
+    )
     add = parser.add_argument
     add("package", type=Path, metavar="PACKAGE")
     add("--target", choices=TARGETS, required=True, help="what will run them; cuda: onnxruntime with --provider CUDA")

@@ -19,7 +19,11 @@ PRECISIONS = ("fp32", "fp16")
 def main(argv: Sequence[str] | None = None) -> int:
     joined = "Join the graphs of a package and its sampling loop in one ONNX file"
     what = f"{joined}: image (1,3,H,W) float32 in 0..1 -> output, the same. No PyTorch is needed."
-    parser = Parser(prog="python -m export.single", description=what)
+    parser = Parser(
+        prog="python -m export.single",
+        description=what,
+        examples=("%(prog)s build/diffll-fp32 -o diffll.onnx --sampling fast",),
+    )
     add = parser.add_argument
     add("package", type=Path, metavar="PACKAGE")
     add("-o", dest="output", type=Path, metavar="FILE", required=True, help="a .onnx; with --darktable a .dtmodel")

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from runtime.cli.command import Parser
 from runtime.names import BACKENDS, PUBLISHED
 
-_EXAMPLES = """examples:
-  python -m serving build/diffll-fp32                         # http://127.0.0.1:8000 has a page for a browser
-  python -m serving build/diffll-fp32 --sampling fast --port 9000
-  curl --data-binary @dark.jpg 'http://127.0.0.1:8000/v1/enhance?sampling=fast' -o bright.jpg"""
+_EXAMPLES = (
+    "%(prog)s build/diffll-fp32                         # http://127.0.0.1:8000 has a page for a browser",
+    "%(prog)s build/diffll-fp32 --sampling fast --port 9000",
+    "curl --data-binary @dark.jpg 'http://127.0.0.1:8000/v1/enhance?sampling=fast' -o bright.jpg",
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m serving",
         description="Serve a DiffLL model package: photos over HTTP, the Open Inference Protocol, metrics and a page.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")

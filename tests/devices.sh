@@ -41,8 +41,9 @@ assert not {"torch", "onnx", "runtime", "export"} & set(sys.modules)
 # on 3.10 the last onnxruntime, 1.23, brings sympy
 assert size - own < 200e6 or sys.version_info < (3, 11), "the environment is larger than 200 MB"
 PY
-    venv/bin/python -m diffll "$OLDPWD/$package" "$OLDPWD/assets/sample.png" -o out.png --steps 1
+    venv/bin/diffll "$OLDPWD/$package" "$OLDPWD/assets/sample.png" -o out.png --steps 1
     [ -s out.png ]
+    venv/bin/diffll doctor --help | grep -q '^  diffll doctor '
   )
 }
 

@@ -33,6 +33,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Train a DiffLL on photos, from a checkpoint or anew: the paper's four losses, forward diffusion "
         "and the sampling loop both in the training. The result is what `python -m export.build` takes. Given again, "
         "the command goes on with a training that was killed.",
+        examples=(
+            "%(prog)s low --references high -o build/mine.safetensors",
+            "%(prog)s photos --darken -o build/mine.safetensors --minutes 60",
+        ),
     )
     add = parser.add_argument
     add("photos", type=Path, metavar="PHOTOS", help="a folder: dark photos, or bright ones with --darken")

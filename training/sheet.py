@@ -14,6 +14,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m training.sheet",
         description="A sheet of bright photos as `python -m training --darken` darkens them, each beside its goal.",
+        examples=("%(prog)s photos -o sheet.jpg",),
     )
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of bright photos")
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE", help="such as sheet.jpg")

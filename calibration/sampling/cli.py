@@ -21,6 +21,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m calibration.sampling",
         description="Find a sampling `fast`, with few calls of the denoiser, for the network of a package: search its "
         "timesteps and its start on some of the photos, judge it on the others, and write the package that has it.",
+        examples=(
+            "%(prog)s build/mine photos/*.jpg -o build/mine-fast",
+            "%(prog)s build/mine low/*.png --references high -o build/mine-fast",
+        ),
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package of any precision")

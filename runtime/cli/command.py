@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import DiffLLError, InputError
@@ -29,12 +30,30 @@ _EXTRAS = {
 """Top-level package of a checkout -> the extra that its commands need."""
 
 
+_EXAMPLES = "examples:"
+
+
+class _Help(argparse.HelpFormatter):
+    """Keeps the lines of examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
+
+
+def program(command: str = "") -> str:
+    """How a command of the runtime was called here: ``diffll video``, or ``python -m runtime.video``."""
+    if Path(sys.argv[0]).stem == "diffll":
+        return f"diffll {command}".rstrip()
+    return f"python -m {ROOT}" + (f".{command}" if command else "")
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that answers a mistake with one ``error:`` line, without the usage in front, has ``--version``, and
-    takes options between positional arguments."""
+    takes options between positional arguments. examples: lines under the help, in which %(prog)s is the command."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *, prog: str, description: str, examples: Sequence[str]) -> None:
+        epilog = "\n  ".join((_EXAMPLES, *examples))
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=_Help)
         self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
@@ -46,17 +65,25 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(USER_ERROR)
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """How a photo is run: what ``python -m runtime`` does and ``python -m runtime.plan`` tells beforehand."""
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """What runs the network, and within how much memory: of photos, plans and video."""
     add = parser.add_argument
     backends = f"{', '.join(BACKENDS)} (default: %(default)s)"
     add("--backend", choices=BACKENDS, default="onnxruntime", metavar="NAME", help=backends)
+    provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
+    add("--provider", action="append", metavar="NAME", help=provider)
+    memory = "the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)"
+    add("--max-memory", metavar="SIZE", help=memory)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """How a photo is run: what ``python -m runtime`` does and ``python -m runtime.plan`` tells beforehand."""
+    add_engine_options(parser)
+    add = parser.add_argument
     sampling = "one that the package has: published (default), or fast, with few calls of the denoiser"
     add("--sampling", metavar="NAME", help=sampling)
     steps = "so many calls, evenly spaced, in place of a sampling: a divisor of 200; dpmpp-2m: 1 to 200"
     add("--steps", type=int, metavar="N", help=steps)
-    memory = "the whole process stays under it, such as 2GiB or 512MiB (default: what is free, less a margin)"
-    add("--max-memory", metavar="SIZE", help=memory)
     plan = "whole, strips (the same picture) or tiles (not the same); default: as memory asks for"
     add("--plan", choices=KINDS, metavar="NAME", help=plan)
 

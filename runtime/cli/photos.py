@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..names import SAMPLERS
-from .command import ROOT, SOME_FAILED, Parser, add_run_options, printable
+from .command import SOME_FAILED, Parser, add_run_options, printable, program
 from .inputs import PIPE, Item, Naming, Work, check_free, plan_work
 
 if TYPE_CHECKING:
     from ..photo.journal import Journal
     from .batch import Settings, Summary
 
-_EXAMPLES = f"""examples:
-  python -m {ROOT} build/diffll-fp32 dark.jpg -o bright.jpg
-  python -m {ROOT} build/diffll-fp32 photos --recursive -o bright --skip-existing
-  python -m {ROOT} build/diffll-fp32 *.jpg -o bright --suffix _bright --format png
-  cat dark.jpg | python -m {ROOT} build/diffll-fp32 - -o - > bright.jpg"""
+_EXAMPLES = (
+    "%(prog)s build/diffll-fp32 dark.jpg -o bright.jpg",
+    "%(prog)s build/diffll-fp32 photos --recursive -o bright --skip-existing",
+    "%(prog)s build/diffll-fp32 *.jpg -o bright --suffix _bright --format png",
+    "cat dark.jpg | %(prog)s build/diffll-fp32 - -o - > bright.jpg",
+)
 _FORMATS = {
     **{"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP", "bmp": "BMP"},
     **{"heic": "HEIC", "avif": "AVIF"},
@@ -32,12 +33,10 @@ _FORMATS = {
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(
-        prog=f"python -m {ROOT}",
-        description="Brighten dark photos with a DiffLL model package.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    what = "Brighten dark photos with a DiffLL model package."
+    if program().startswith("diffll"):
+        what += " `diffll video`, `diffll plan` and `diffll doctor` are the other commands."
+    parser = Parser(prog=program(), description=what, examples=_EXAMPLES)
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
     photo = "a photo (JPEG, PNG, TIFF, WebP, BMP, AVIF, HEIC, camera raw), a folder, or - for stdin"
@@ -66,8 +65,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="0 (the dark photo) to 1 (the result, default): a blend",
     )
     add_run_options(parser)
-    provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
-    add("--provider", action="append", metavar="NAME", help=provider)
     add("--sampler", choices=SAMPLERS, metavar="NAME", help=f"of --steps: {', '.join(SAMPLERS)} (default: ddim)")
     add("--seed", type=int, metavar="N", help="of the noise, where the sampling starts from noise (default: 0)")
     add("--before-after", action="store_true", help="write the dark and the bright photo side by side")

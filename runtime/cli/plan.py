@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DiffLLError
 from ..planning.memory import mebibytes, show_size
-from .command import ROOT, Parser, add_run_options, photo_size
+from .command import Parser, add_run_options, photo_size, program
 
 if TYPE_CHECKING:
     from ..planning.request import Plan
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     what = "Say how a photo would be run within a memory budget, and what it would cost."
-    parser = Parser(prog=f"python -m {ROOT}.plan", description=what)
+    parser = Parser(
+        prog=program("plan"),
+        description=what,
+        examples=("%(prog)s build/diffll-fp32 4000x3000 --max-memory 2GiB",),
+    )
     parser.add_argument("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
     parser.add_argument("size", metavar="WxH", help="of the photo, in pixels")
     add_run_options(parser)
@@ -26,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ..enhancer import Enhancer
     from ..running.speed import speeds
 
-    with Enhancer.open(args.package, backend=args.backend, max_memory=args.max_memory) as enhancer:
+    opening = {"backend": args.backend, "providers": args.provider, "max_memory": args.max_memory}
+    with Enhancer.open(args.package, **opening) as enhancer:
         plan = enhancer.plan(width, height, sampling=args.sampling, steps=args.steps, kind=args.plan)
         speed = {}
         try:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TextIO
 
 from .command import ROOT, printable
@@ -21,7 +21,7 @@ _BAR = 24
 
 class Progress:
     """Prints to ``stream`` (default: stderr). In a terminal one line is rewritten every second. In a log file a task
-    adds a line every few seconds, and a count over many items one every half minute."""
+    adds a line every few seconds, and so does a count over many items."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -48,32 +48,36 @@ class Progress:
     @contextmanager
     def count(self, total: int, unit: str) -> Iterator[Callable[[str], None]]:
         """Show how far a loop over ``total`` items (each a ``unit``, such as "photo") has come. Yields what is called
-        as an item begins, with its name. A log file hears nothing of a single item, or of the first half minute."""
-        begun, item, started = 0, "", time.perf_counter()
+        as an item begins, with its name. In a terminal the bar stays
+        when the loop has ended. A log file hears nothing of the first seconds."""
+        begun, done, item, started = 0, 0, "", time.perf_counter()
         finished = started  # with the items before the last one that began
 
         def begin(name: str) -> None:
-            nonlocal begun, item, finished
-            begun, item, finished = begun + 1, name, time.perf_counter()
+            nonlocal begun, done, item, finished
+            begun, done, item, finished = begun + 1, begun, name, time.perf_counter()
             if self._terminal:
                 self._show(shown())
 
         def shown() -> str:
-            done, passed = max(begun - 1, 0), time.perf_counter() - started
+            passed = time.perf_counter() - started
             filled = _BAR * done // total
             bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] " if self._terminal else ""
             pace = f"{passed:.0f} s"
             if done:
-                each = (finished - started) / done
-                pace = f"{each:.1f} s a {unit}, {_duration(max(0.0, each * total - passed))} left"
+                each = max(finished - started, 1e-9) / done
+                pace = f"{1 / each:.3g} {unit}s a second, {_duration(max(0.0, each * total - passed))} left"
             return f"{bar}{done}/{total}, {pace}  {printable(item)}"
 
-        quiet = total < 2 and not self._terminal
         try:
-            with nullcontext() if quiet else self._beat(_COUNT_S, shown):
+            with self._beat(_COUNT_S, shown):
                 yield begin
+            done, item, finished = begun, "", time.perf_counter()
         finally:
-            self._show("")
+            if self._terminal and begun and total > 1:
+                self.note(shown().rstrip())
+            else:
+                self._show("")
 
     def note(self, text: str) -> None:
         """A line that stays."""

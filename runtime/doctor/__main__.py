@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cli.command import ROOT, SOME_FAILED, Parser, printable, run_command
+from ..cli.command import ROOT, SOME_FAILED, Parser, printable, program, run_command
 
 if TYPE_CHECKING:
     from ..package.reading import Package
@@ -28,7 +28,7 @@ _MARKS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     what = "Run a tiny graph on every backend of this machine and say what works and what to type if not."
-    parser = Parser(prog=f"python -m {ROOT}.doctor", description=what)
+    parser = Parser(prog=program("doctor"), description=what, examples=("%(prog)s", "%(prog)s build/diffll-fp32"))
     package = "check this package too: its hashes, its self-test on each backend, its engines"
     parser.add_argument("package", nargs="?", type=Path, metavar="PACKAGE", help=package)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

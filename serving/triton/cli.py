@@ -16,6 +16,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m serving.triton",
         description="Write a model repository for NVIDIA's Triton: the model `diffll` hosts the runtime (photos in and "
         "out), and `diffll_onnx` is one ONNX file for Triton's onnxruntime backend.",
+        examples=("%(prog)s build/diffll-fp32 -o models --sampling fast",),
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
-from ...names import BACKENDS
 from ..beside import Behind, ahead
-from ..command import ROOT, Parser, photo_size
+from ..command import Parser, add_engine_options, photo_size, program
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -27,19 +26,19 @@ if TYPE_CHECKING:
     from .sources import Frame, LiveSource, Source
 
 _AHEAD = 2  # frames that wait before the engine, and behind it
-_EXAMPLES = f"""examples:
-  python -m {ROOT}.video build/diffll-fp32 night.mp4 -o bright.mp4
-  python -m {ROOT}.video build/diffll-fp32 /dev/video0 --size 640x480 -o camera.mkv
-  python -m {ROOT}.video build/diffll-fp32 "gst:videotestsrc" --size 640x480 -o - | ffplay -f rawvideo ...
-  ... | python -m {ROOT}.video build/diffll-fp32 - --size 640x480 --fps 25 -o bright.mp4"""
+_EXAMPLES = (
+    "%(prog)s build/diffll-fp32 night.mp4 -o bright.mp4",
+    "%(prog)s build/diffll-fp32 /dev/video0 --size 640x480 -o camera.mkv",
+    '%(prog)s build/diffll-fp32 "gst:videotestsrc" --size 640x480 -o - | ffplay -f rawvideo ...',
+    "... | %(prog)s build/diffll-fp32 - --size 640x480 --fps 25 -o bright.mp4",
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
-        prog=f"python -m {ROOT}.video",
+        prog=program("video"),
         description="Brighten a clip with its sound, a camera, or raw frames on a pipe. Needs ffmpeg.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
@@ -48,12 +47,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output = "a file (.mp4, .mov, .mkv, .webm), or - for raw RGB24 on stdout"
     add("-o", dest="output", metavar="OUTPUT", required=True, help=output)
     add("--sampling", metavar="NAME", help="one that the package has (default: fast where it has that, else published)")
-    backends = f"{', '.join(BACKENDS)} (default: %(default)s)"
-    add("--backend", choices=BACKENDS, default="onnxruntime", metavar="NAME", help=backends)
-    provider = "onnxruntime's execution provider, OpenVINO's device, or vulkan for ncnn (default: CPU)"
-    add("--provider", action="append", metavar="NAME", help=provider)
+    add_engine_options(parser)
     add("--seed", type=int, metavar="N", help="of the noise, where the sampling starts from noise (default: 0)")
-    add("--max-memory", metavar="SIZE", help="the whole process stays under it, such as 2GiB")
     add("--size", metavar="WxH", help="of the frames, for - and gst:, and asked of a device")
     add("--fps", metavar="N", help="frames a second of -, gst: or a device, such as 25 or 30000/1001")
     add("--frames", type=int, metavar="N", help="end after so many frames")

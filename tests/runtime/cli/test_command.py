@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from runtime.cli.command import photo_size
+from runtime.cli.command import ROOT, photo_size, program
 from runtime.errors import InputError
+
+ROOM = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [((), "runtime"), (("video",), "runtime.video"), (("plan",), "runtime.plan"), (("doctor",), "runtime.doctor")],
+)
+def test_the_first_word_chooses_the_command_and_every_help_has_examples(words, name):
+    command = [sys.executable, "-m", "runtime", *words, "--help"]
+    said = subprocess.run(command, cwd=ROOM, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said.startswith(f"usage: python -m {name} ")
+    assert re.search(rf"^examples:\n.*python -m {name} build/", said, re.MULTILINE | re.DOTALL)
+
+
+def test_a_command_is_called_as_its_reader_did(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/diffll", "plan"])
+    assert (program(), program("plan")) == ("diffll", "diffll plan")
+    monkeypatch.setattr(sys, "argv", ["runtime/__main__.py"])
+    assert (program(), program("plan")) == (f"python -m {ROOT}", f"python -m {ROOT}.plan")
 
 
 def test_a_size_is_width_and_height():
