@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.cli.alone import only_run
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
 from runtime.errors import InputError
-from runtime.machine.alone import only_run
 from runtime.package.writing import check_output
 
 from .names import DEFAULT_BUDGET_DB, DEFAULT_METHOD, DEFAULT_SAMPLES, METHODS

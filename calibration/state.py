@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime.cli.alone import state_folder
 from runtime.cli.progress import Progress
 from runtime.errors import InputError, one_line
 from runtime.image import array_text
-from runtime.machine.alone import state_folder
 from runtime.machine.files import write_file
 from runtime.machine.regular import read_regular
 

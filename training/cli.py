@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.files import SUFFIXES, check_checkpoint, suffix_of
+from runtime.cli.alone import only_run, state_folder
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
 from runtime.errors import BackendUnavailableError, EngineError, InputError, out_of_memory
-from runtime.machine.alone import only_run, state_folder
 from runtime.machine.host import read_cpuinfo
 
 from .options import Options, Weights

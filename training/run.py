@@ -17,9 +17,9 @@ from export.checkpoint import load_checkpoint
 from export.files import suffix_of
 from export.model import Architecture, DiffLL
 from export.model.diffll import PUBLISHED_TIMESTEPS
+from runtime.cli.alone import state_folder
 from runtime.cli.progress import Progress
 from runtime.errors import EngineError, InputError
-from runtime.machine.alone import state_folder
 from runtime.names import PUBLISHED
 
 from .card import Score, write_card

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.cli.alone import only_run
 from runtime.cli.command import SOME_FAILED, Parser
 from runtime.cli.streams import tell
-from runtime.machine.alone import only_run
 from runtime.package.writing import check_output
 
 from ..names import DEFAULT_CALLS, DEFAULT_LOSS_DB, DEFAULT_LOSS_SSIM

@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from runtime.cli.alone import state_folder
 from runtime.cli.progress import Progress
 from runtime.errors import InputError
-from runtime.machine.alone import state_folder
 from runtime.machine.durable import make_folder
 from runtime.machine.files import write_file
 from runtime.machine.regular import read_regular

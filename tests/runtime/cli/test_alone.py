@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.cli.alone import only_run, state_folder
 from runtime.errors import InputError
-from runtime.machine.alone import only_run, state_folder
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

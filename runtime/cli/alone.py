@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from .leftovers import alone_in
+from ..machine.leftovers import alone_in
 
 
 def state_folder(output: Path, kind: str) -> Path:
