@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from runtime.cli.command import SOME_FAILED, Parser, printable
 from runtime.names import BACKENDS, PUBLISHED
 
-_EXAMPLES = """examples:
-  python -m serving.cluster build/diffll-fp32 photos -o bright                          # Ray is started here
-  python -m serving.cluster build/diffll-fp32 /mnt/photos -o /mnt/bright --address auto # the cluster of this machine"""
+_EXAMPLES = (
+    "%(prog)s build/diffll-fp32 photos -o bright                           # Ray is started here",
+    "%(prog)s build/diffll-fp32 /mnt/photos -o /mnt/bright --address auto  # the cluster of this machine",
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m serving.cluster",
         description="Brighten a folder of photos on many machines. Run again, it does what is missing.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("package", metavar="PACKAGE", help="a package directory made by `python -m export.build`")
