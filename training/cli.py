@@ -107,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with only_run(args.output, "training"):
         try:
             Training(_options(args, device), started, progress).run()
+        except KeyboardInterrupt:
+            if (state_folder(args.output, "training") / "state.pt").exists():
+                progress.note("the same command goes on from the state that was kept")
+            raise
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and not out_of_memory(error):
                 raise

@@ -7,7 +7,10 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +20,8 @@ from runtime.errors import InputError
 from training import run
 from training.cli import main
 
-ITERATIONS, KILLS = 24, 5
+ROOT = Path(__file__).parent.parent.parent
+ITERATIONS, KILLS = 16, 5
 
 
 @pytest.fixture
@@ -82,3 +86,26 @@ def test_a_state_of_other_options_is_refused_and_stays(words, tmp_path):
     with pytest.raises(InputError, match="a training with other options or photos stopped here"):
         main(words("mine.safetensors", "--learning-rate", 1e-3))
     assert state.read_bytes() == kept
+
+
+def test_a_training_that_is_asked_to_end_says_how_it_goes_on(words, tmp_path):
+    """In a process of its own, and the signal goes to its workers too, as a terminal's does."""
+    folder = tmp_path / ".mine.pth.training"
+    code = "import sys; from training import run; run.REPORT = 1; from training.cli import main; "
+    code += "from runtime.cli.command import run_command; run_command(main, sys.argv[1:])"
+    given = [sys.executable, "-c", code, *words("mine.pth"), "--iterations", "100000"]
+    process = subprocess.Popen(given, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "state.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=60)[1].splitlines()
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert said[-2:] == [
+        "the same command goes on from the state that was kept",
+        "error: interrupted; nothing half-written is left behind.",
+    ]
+    assert [path.name for path in folder.iterdir()] == ["state.pt"]
