@@ -19,9 +19,10 @@ from ..engines.cache import PARAM, SHIFTS, WEIGHTS
 from ..engines.entry import Engine
 from ..engines.fit import Machine, needed
 from ..engines.libraries import loading
-from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError
+from ..errors import BackendUnavailableError, EngineError, InputError, OutOfMemoryError, one_line
 from ..machine.cores import is_x86, usable_cores
 from ..machine.forks import Library, keep_in_forks
+from ..machine.held import held_stderr
 from ..names import TAKES, Precision
 from ..package.manifest import TensorSpec
 from ..package.reading import Package
@@ -45,14 +46,21 @@ def _device(providers: Sequence[str]) -> int:
         return _CPU
     if name != "vulkan" or not (number or "0").isdecimal():
         raise InputError(f"the backend ncnn has no provider {', '.join(providers)!r}; use cpu, vulkan or vulkan:N.")
-    count = ncnn.get_gpu_count()
+    count, said = count_devices()
     if int(number or 0) >= count:
         raise BackendUnavailableError(
-            f"ncnn {ncnn.__version__} finds {count} Vulkan devices here, and {providers[0]} was asked for. "
+            f"ncnn {ncnn.__version__} finds {count} Vulkan devices here{said}, and {providers[0]} was asked for. "
             "`vulkaninfo --summary` lists them; the loader is libvulkan1, drivers come with the GPU's (Mesa: "
             "mesa-vulkan-drivers)."
         )
     return int(number) if number else int(ncnn.get_default_gpu_index())
+
+
+def count_devices() -> tuple[int, str]:
+    """The number of Vulkan devices, and in brackets what the library says where there is none."""
+    with held_stderr() as lines:  # it describes each device in four lines
+        count = int(ncnn.get_gpu_count())
+    return count, f" ({one_line('; '.join(lines))})" if lines and not count else ""
 
 
 _library = Library()

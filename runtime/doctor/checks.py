@@ -167,7 +167,7 @@ def _check_vulkan(version: str) -> Iterator[Check]:
     if "error" in found:
         yield _judged(name, found, fix, version)
     elif not found["devices"]:
-        yield Check("backends", name, "absent", "no Vulkan device here", version=version)
+        yield Check("backends", name, "absent", f"no Vulkan device here{found['said']}", version=version)
     for index in range(found.get("devices", 0)):
         yield _judged(f"{name}:{index}", run_probe("ncnn", str(index)), fix, version)
 

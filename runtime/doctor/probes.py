@@ -172,6 +172,13 @@ def _ncnn(device: str = "") -> dict[str, Any]:
     return {"version": ncnn.__version__, "ran": _ran(np.array(output)[None], f"ran the test graph{where}")}
 
 
+def _vulkan() -> dict[str, Any]:
+    from ..backends.ncnn import count_devices
+
+    devices, said = count_devices()
+    return {"devices": devices, "said": said}
+
+
 def _photos() -> dict[str, Any]:
     from ..cli.codecs import try_all
 
@@ -201,7 +208,7 @@ _PROBES: Mapping[str, Callable[..., dict[str, Any]]] = {
     "ncnn": _ncnn,
     "photos": _photos,
     "self_test": _self_test,
-    "vulkan": lambda: {"devices": importlib.import_module("ncnn").get_gpu_count()},
+    "vulkan": _vulkan,
 }
 
 

@@ -96,6 +96,22 @@ def test_a_vulkan_device_that_is_not_here(ready_package):
         Enhancer.open(ready_package, backend="ncnn", providers=["vulkan:9"])
 
 
+def test_what_ncnn_says_of_vulkan_is_the_reason_and_not_a_line_of_its_own(ready_package):
+    """Where there is no driver, and of the devices that are there."""
+    count = [sys.executable, "-c", "import ncnn; print(ncnn.get_gpu_count())"]
+    words = [sys.executable, "-m", "runtime", str(ready_package), "--self-test", "--backend", "ncnn"]
+    nowhere = {name: "/nonexistent" for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES")}
+    for environment in (os.environ | nowhere, os.environ):
+        own, ours = (
+            subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+            for command in (count, [*words, "--provider", "vulkan:9"])
+        )
+        reason = f" ({' '.join(own.stderr.split())})" if own.stderr and own.stdout == "0\n" else ""
+        assert ours.returncode == 2
+        (line,) = ours.stderr.splitlines()
+        assert f"finds {own.stdout.strip()} Vulkan devices here{reason}, and vulkan:9 was asked for." in line
+
+
 def test_vulkan_gives_the_same_picture(ready_package):
     """In a process of its own: a driver may crash. Mesa's llvmpipe, a device in software, is enough."""
     code = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,10 @@ def test_ncnn_runs_the_graph_on_the_processor_and_on_every_vulkan_device(monkeyp
     assert (check.name, check.verdict) == ("ncnn", "ok")
     assert "ran the test graph (at most 0 off)" in check.detail
     assert all(other.name.startswith("ncnn vulkan") and other.verdict in ("ok", "absent") for other in others)
+    for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES"):
+        monkeypatch.setenv(name, "/nonexistent")
+    *_, told = checks.check_backend("ncnn", None, {})
+    assert re.fullmatch(r"no Vulkan device here( \(vkCreateInstance failed -\d+\))?", told.detail), told
     answers = {
         ("ncnn",): {"version": "1", "ran": "ran the test graph"},
         ("vulkan",): {"devices": 2},
