@@ -14,6 +14,13 @@ from ...errors import InputError
 from .ffmpeg import program
 
 LOCAL = ["-protocol_whitelist", "file,pipe"]  # a playlist must not make ffmpeg fetch from the network
+COLOUR = {
+    "color_range": "range",
+    "color_space": "colorspace",
+    "color_primaries": "color_primaries",
+    "color_transfer": "color_trc",
+}
+"""ffprobe's names of what a stream says of its colours -> those of ffmpeg's setparams filter."""
 _HDR = {"smpte2084": "HDR (PQ)", "arib-std-b67": "HDR (HLG)"}
 
 
@@ -42,7 +49,7 @@ class Clip:
     aspect: str
     """Width to height of a pixel, such as "1:1"."""
     colour: Mapping[str, str]
-    """ffmpeg's options ``color_range``, ``colorspace``, ``color_primaries`` and ``color_trc``, as far as it is said."""
+    """``range``, ``colorspace``, ``color_primaries`` and ``color_trc`` of the filter setparams, where it is said."""
     others: tuple[Mapping[str, Any], ...]
     """ffprobe's words on the other streams."""
 
@@ -56,7 +63,7 @@ class Clip:
 
     @property
     def full_range(self) -> bool:
-        return self.colour.get("color_range") == "pc"
+        return self.colour.get("range") == "pc"
 
 
 def read_clip(path: Path) -> Clip:
@@ -148,16 +155,10 @@ def _chroma(picture: Mapping[str, Any]) -> str:
 
 
 def _colour(picture: Mapping[str, Any]) -> dict[str, str]:
-    names = {
-        "color_range": "color_range",
-        "color_space": "colorspace",
-        "color_primaries": "color_primaries",
-        "color_transfer": "color_trc",
-    }
-    found = {option: str(picture[name]) for name, option in names.items() if name in picture}
+    found = {option: str(picture[name]) for name, option in COLOUR.items() if name in picture}
     found = {option: value for option, value in found.items() if value not in ("unknown", "reserved")}
     if found.get("colorspace") == "gbr":  # RGB is stored as Y'CbCr here
         del found["colorspace"]
     if str(picture.get("pix_fmt", "")).startswith("yuvj"):
-        found["color_range"] = "pc"
+        found["range"] = "pc"
     return found

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from typing import IO, Any
@@ -18,7 +17,7 @@ _PACKAGES = {
     "ffmpeg": "`apt install ffmpeg`, `brew install ffmpeg` or `winget install ffmpeg`",
     "gst-launch-1.0": "`apt install gstreamer1.0-tools gstreamer1.0-plugins-good`",
 }
-_WORDS = 40  # lines of a process that are kept
+_FIRST = 2  # lines of a process that are kept beside its newest one
 
 
 @cache
@@ -45,14 +44,14 @@ def every_frame() -> list[str]:
 
 
 class Process:
-    """A program that runs beside this one, with the last lines that it wrote to stderr. End it with :meth:`kill` or
-    :meth:`wait`, whatever happens."""
+    """A program that runs beside this one, with the first lines and the last that it wrote to stderr. End it with
+    :meth:`kill` or :meth:`wait`, whatever happens."""
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
         self.name = command[0].rsplit("/", 1)[-1]
         # a session of its own: Ctrl-C is for this program, which ends the others in their order
         self._process = subprocess.Popen(list(command), stderr=subprocess.PIPE, start_new_session=True, **options)
-        self._lines: deque[str] = deque(maxlen=_WORDS)
+        self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, name=f"diffll-{self.name}", daemon=True)
         self._reader.start()
 
@@ -69,8 +68,9 @@ class Process:
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            text = line.decode("utf-8", "replace").strip()
-            if text:
+            text = re.sub(r"^(\[[^\]]*\] )+", "", line.decode("utf-8", "replace").strip())
+            if text and text not in self._lines:
+                del self._lines[_FIRST:]
                 self._lines.append(text)
 
     def wait(self) -> int:
@@ -89,10 +89,9 @@ class Process:
 
     @property
     def words(self) -> str:
-        """What it said, the last lines first cleared of the addresses that ffmpeg puts before them; may be empty."""
-        lines = [re.sub(r"^(\[[^\]]*\] )+", "", line) for line in self._lines]
-        kept = [line for at, line in enumerate(lines) if line not in lines[:at]]
-        return "; ".join(kept[-3:])
+        """What it said, without ffmpeg's addresses before it; may be empty. ffmpeg names the cause first and
+        then, in newer versions on many lines, what came of it; the last line is there for one that ran well so far."""
+        return "; ".join(self._lines)
 
 
 def failure(what: str, process: Process, cure: str) -> InputError:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...machine.files import write_file
-from .clip import LOCAL, Clip
+from .clip import COLOUR, LOCAL, Clip
 from .ffmpeg import Process, every_frame, failure, program
 from .matroska import frame_header, header
 
@@ -126,8 +126,9 @@ def _command(
     filters = f"scale=out_color_matrix={clip.matrix}:out_range={wide}:{exact},format={clip.chroma}"
     if clip.aspect not in ("1:1", "0:1", "N/A"):
         filters += f",setsar={clip.aspect.replace(':', '/')}"
+    # by the frames: what options of the encoder say here, a newer ffmpeg takes from them
+    filters += ",setparams=" + ":".join(f"{name}={clip.colour.get(name, 'unknown')}" for name in COLOUR.values())
     picture += ["-vf", filters, "-enc_time_base", f"{base.numerator}:{base.denominator}"]
-    picture += [word for option, value in clip.colour.items() for word in (f"-{option}", value)]
     if kind in ("mp4", "mov"):
         picture += ["-video_track_timescale", str(base.denominator)]
     tags = ["-map_metadata", "1", "-map_chapters", "1", "-map_metadata:s:v:0", f"1:s:{clip.stream}"]
