@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.cli.command import SOME_FAILED, Parser, photo_size, run_command
 from runtime.errors import EngineError
+from runtime.machine.leftovers import scratch_folder
 
 if TYPE_CHECKING:
     from runtime import Enhancer
@@ -199,9 +199,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with Enhancer.open(args.package, backend=args.backend) as enhancer:
         work = cases(enhancer, args.size, args.requests, args.sampling)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder("serving") as folder:
         options = ("--backend", args.backend, "--sampling", args.sampling)
-        with running(args.package, Path(folder, "log"), *options) as server:
+        with running(args.package, folder / "log", *options) as server:
             server.wait_ready()
             alone, _ = load(server, [case for case in work if case.code == 200][:25], 1)
             before = server.metric("diffll_engine_resident_bytes")

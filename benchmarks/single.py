@@ -98,9 +98,11 @@ def tiles(file: Path, photo: np.ndarray, sides: Sequence[int]) -> None:
 
 def opened(file: Path) -> Any:
     """A session with the runtime's threads, which hardly spin: onnxruntime's own take more time beside other work."""
-    import onnxruntime as ort
-
+    from runtime.engines.libraries import loading
     from runtime.machine.cores import usable_cores
+
+    with loading("onnxruntime", "benchmarks.single"):
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cores()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from runtime.machine.files import rewrite_file
 
 _LOG = "log.jsonl"
 
@@ -26,7 +29,7 @@ class Record:
         path = self.folder / _LOG
         lines = path.read_text().splitlines() if path.exists() and iteration else []
         kept = [line for line in lines if _iteration(line) <= iteration]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        rewrite_file(path, "".join(f"{line}\n" for line in kept).encode())
 
     def add(self, kind: str, iteration: int, **values: Any) -> None:
         with (self.folder / _LOG).open("a") as file:
@@ -35,7 +38,9 @@ class Record:
     def pictures(self, iteration: int, rows: Sequence[Sequence[NDArray[Any]]]) -> None:
         """Rows of pictures (H, W, 3) uint8 RGB, such as dark, enhanced, reference: each made small."""
         sheet = np.concatenate([np.concatenate([_small(one) for one in row], axis=1) for row in rows])
-        Image.fromarray(sheet).save(self.folder / f"samples-{iteration:06}.jpg", quality=92)
+        file = io.BytesIO()
+        Image.fromarray(sheet).save(file, "JPEG", quality=92)
+        rewrite_file(self.folder / f"samples-{iteration:06}.jpg", file.getvalue())
 
 
 def _small(picture: NDArray[Any]) -> NDArray[np.uint8]:

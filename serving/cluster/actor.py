@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from runtime import Enhancer
 from runtime.cli.batch import Batch, Settings
 from runtime.cli.inputs import Item
 from runtime.errors import DiffLLError
+from runtime.machine.leftovers import scratch_folder
 from runtime.photo.journal import identity
 
 
@@ -21,10 +22,11 @@ class Photos:
     """An actor. files: the package's, by name: its machine need not see the package's folder."""
 
     def __init__(self, files: Mapping[str, bytes], backend: str, sampling: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="diffll-")
+        self._life = ExitStack()
+        folder = self._life.enter_context(scratch_folder("cluster"))
         for name, content in files.items():
-            Path(self._folder.name, name).write_bytes(content)
-        self._enhancer = Enhancer.open(self._folder.name, backend=backend)
+            (folder / name).write_bytes(content)
+        self._enhancer = Enhancer.open(folder, backend=backend)
         self._sampling = sampling
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -138,12 +138,12 @@ def test_what_was_collected_for_other_photos_or_settings_is_not_used(tiny_packag
         raise KeyboardInterrupt
 
     monkeypatch.setattr(calibrate_module, "Judge", stop)
-    for some, samples, resumed in ((photos[:3], 16, False), (photos[:3], 16, True), (photos[1:4], 16, False),
+    for some, samples, goes_on in ((photos[:3], 16, False), (photos[:3], 16, True), (photos[1:4], 16, False),
                                    (photos[1:4], 1, False)):  # fmt: skip
         progress = Notes()
         with pytest.raises(KeyboardInterrupt):
             calibrate(Package.open(tiny_package), some, tmp_path / "out", samples=samples, progress=progress)
-        assert resumed(progress) == resumed
+        assert resumed(progress) == goes_on
     assert [path.name for path in tmp_path.iterdir()] == [".out.calibration"]
 
 

@@ -82,5 +82,5 @@ def test_the_message_stands_alone_in_a_terminal():
     process.communicate(timeout=30)
     before, found, after = shown.partition(b"error: interrupted")
     assert b"0/9" in before
-    assert before.endswith(b"\r\x1b[2K")
+    assert before.endswith(b"\r\n")  # the bar stays
     assert b"error: interrupted; nothing half-written is left behind.\r\n" in found + after
