@@ -147,6 +147,7 @@ def test_runtime_imports_its_own_parts_relatively(file):
         "benchmarks.islands",
         "benchmarks.full_size",
         "benchmarks.serving",
+        "benchmarks.folders",
     ],
 )
 def test_help_answers_without_heavy_imports(module):

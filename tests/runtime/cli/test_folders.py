@@ -16,25 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.folders import differing, finish, killed, make_photos, stamps, written_again
 from runtime.cli.photos import main
-from runtime.photo.journal import NAME
 
 ROOT = Path(__file__).parents[3]
-
-
-def make_photos(folder: Path, count: int, kind: str = "png") -> list[Path]:
-    rng = np.random.default_rng(0)
-    paths = [folder / f"{'even' if index % 2 else 'odd'}" / f"{index:03}.{kind}" for index in range(count)]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 60, (9, 12, 3), dtype=np.uint8)).save(path)
-    return paths
-
-
-def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """File -> inode and time of change: what another writing of it changes."""
-    found = {str(path.relative_to(folder)): path.stat() for path in folder.rglob("*.*") if path.name != NAME}
-    return {name: (one.st_ino, one.st_mtime_ns) for name, one in found.items()}
 
 
 @pytest.fixture
@@ -81,29 +66,27 @@ def test_changed_photos_and_settings_are_noticed_and_a_users_work_is_not(run, tm
     assert kept == {"odd/002.png"}
 
 
-def test_runs_killed_at_any_moment_go_on_and_write_nothing_twice(tiny_package, tmp_path):
-    photos = make_photos(tmp_path / "in", 40)
-    out, done = tmp_path / "out", {}
-    command = [sys.executable, "-m", "runtime", str(tiny_package), str(tmp_path / "in"), "--recursive", "-o", str(out)]
-    command += ["--skip-existing", "--steps", "4"]
-    rng = np.random.default_rng(3)
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        begun, wanted = time.monotonic(), len(done) + 1 + int(rng.integers(0, 10))
-        while process.poll() is None and len(list(out.rglob("[!.]*.png"))) < wanted and time.monotonic() - begun < 60:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
-        found = stamps(out)
-        found = {name: stamp for name, stamp in found.items() if not Path(name).name.startswith(".")}
-        assert {name: found.get(name) for name in done} == done
-        done = found
-        for name in done:
-            Image.open(out / name).load()
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120, stderr=subprocess.DEVNULL)
-    found = stamps(out)
+def test_runs_killed_at_any_moment_go_on_and_write_nothing_twice(tiny_package, tmp_path, time_limit):
+    photos = make_photos(tmp_path / "in", 20)
+    place = tiny_package, tmp_path / "in", tmp_path / "out"
+    with time_limit(120):
+        done, problems = killed(*place, [3, 6], np.random.default_rng(3))
+        finish(*place)
+    found = stamps(tmp_path / "out")
+    assert problems + written_again(done, found) + differing(*place, photos[::7]) == []
+    assert len(done) >= 9
     assert len(found) == len(photos), "a killed run's leftovers are gone too"
-    assert {name: found[name] for name in done} == done
+
+
+def test_what_a_run_lost_or_did_twice_is_told(tiny_package, tmp_path):
+    photos = make_photos(tmp_path, 3)
+    before = stamps(tmp_path)
+    photos[0].unlink()
+    Image.new("RGB", (12, 9)).save(photos[1])
+    found = written_again(before, stamps(tmp_path))
+    assert found == ["odd/000.png was written again, or lost", "even/001.png was written again, or lost"]
+    photos[2].write_bytes(photos[2].read_bytes()[:-30])
+    assert len(differing(tiny_package, tmp_path, tmp_path, photos)) == 3
 
 
 def test_in_place_replaces_each_photo_once(run, tmp_path):
