@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.cli.command import Parser, photo_size
+from runtime.cli.command import Parser, check_no_folder, photo_size
 from runtime.errors import InputError
 from runtime.names import BACKENDS, FAST, PUBLISHED, SAMPLERS
 
@@ -68,6 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    check_no_folder(args.output)
     suite, limit_s, instead = args.suite, None, None
     if suite:
         from .suites import GPU_INSTEAD, GPU_LIMIT_S, gpu_arguments

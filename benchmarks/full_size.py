@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.cli.command import Parser, run_command
+from runtime.cli.command import Parser, check_no_folder, run_command
 from runtime.errors import InputError
 
 
@@ -27,6 +27,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    check_no_folder(args.output)
 
     import torch
     from safetensors.torch import save

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.cli.command import Parser, run_command
+from runtime.cli.command import Parser, check_no_folder, run_command
 from runtime.cli.streams import tell
 from runtime.errors import InputError
 from runtime.machine.durable import make_folder
@@ -29,6 +29,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.output:
+        check_no_folder(args.output)
 
     from .readme import readme_table
     from .records import read_records

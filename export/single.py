@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.cli.command import Parser, run_command
+from runtime.cli.command import Parser, check_no_folder, run_command
 from runtime.cli.streams import tell
 from runtime.errors import InputError
 from runtime.machine.files import write_file
@@ -68,8 +68,7 @@ def check_file(output: Path, suffix: str, overwrite: bool) -> None:
         raise InputError(f"-o {output}: the name has to end in {suffix}.")
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"-o {output}: {folder} is not a folder that can be written; make it, or choose another.")
-    if output.is_dir():
-        raise InputError(f"-o {output}: a folder; give a file's name in it.")
+    check_no_folder(output)
     if os.path.lexists(output) and not overwrite:
         raise _taken(output)
 

@@ -151,6 +151,13 @@ def missing(error: ModuleNotFoundError) -> str:
     )
 
 
+def check_no_folder(output: Path) -> None:
+    """Refuse, before any work and before anything stands beside it, a folder in the place of a file. Raises
+    InputError."""
+    if output.is_dir():
+        raise InputError(f"-o {output}: a folder; give a file's name in it.")
+
+
 def photo_size(text: str) -> tuple[int, int]:
     """``WxH`` -> (width, height) in pixels. Raises InputError."""
     match = re.fullmatch(r"(-?[0-9]{1,9})[xX](-?[0-9]{1,9})", text.strip())
