@@ -52,7 +52,8 @@ class Run:
     def __init__(self, package: Path, folder: Path, out: Path) -> None:
         words = [sys.executable, "-m", "runtime", str(package), str(folder), "-o", str(out), "--recursive"]
         words += ["--skip-existing", "--steps", str(STEPS), "--json"]
-        self._process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
+        self._process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._words)
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """One for each photo, when it is done or skipped."""
@@ -66,14 +67,19 @@ class Run:
         return resident_bytes(f"/proc/{self._process.pid}/statm") or 0
 
     def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-        self.wait()
-
-    def wait(self) -> int:
+        """SIGKILL, where it has not ended."""
         assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait(60)
         self._process.stdout.close()
-        return self._process.wait(60)
+        self._words.close()
+
+    def wait(self) -> None:
+        """Raises EngineError where it fails."""
+        if code := self._process.wait(60):
+            self._words.seek(0)
+            said = self._words.read()[-1000:].decode(errors="replace").strip()
+            raise EngineError(f"the last run ended with {code}: {said}")
 
 
 def killed(
@@ -119,11 +125,9 @@ def finish(package: Path, folder: Path, out: Path) -> list[int]:
     run = Run(package, folder, out)
     try:
         seen = [run.resident_bytes() for line in run.lines() if line["status"] == "done"]
-        code = run.wait()
+        run.wait()
     finally:
         run.kill()
-    if code:
-        raise EngineError(f"the last run over {folder} ended with {code}; run it without `2>/dev/null`.")
     return [one for one in seen if one]
 
 
@@ -209,6 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import numpy as np
 
+    from runtime.package.reading import Package
+
+    Package.open(args.package)  # a mistake is told before the first run
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
