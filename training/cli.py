@@ -15,7 +15,7 @@ from export.files import SUFFIXES, check_checkpoint, suffix_of
 from runtime.cli.alone import only_run, state_folder
 from runtime.cli.command import Parser
 from runtime.cli.streams import tell
-from runtime.errors import BackendUnavailableError, EngineError, InputError, out_of_memory
+from runtime.errors import BackendUnavailableError, EngineError, InputError, one_line, out_of_memory
 from runtime.machine.host import read_cpuinfo
 
 from .options import Options, Weights
@@ -96,13 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from runtime.cli.progress import Progress
 
     progress = Progress()
-    try:
-        with progress.task("loading PyTorch"):
-            import torch
+    with progress.task("loading PyTorch"):
+        import torch
 
-            from .run import Training
-    except ImportError as error:
-        raise BackendUnavailableError(f"training: {error}; `pip install 'diffll-deploy[export]'`.") from error
+        from .run import Training
     device = _device(args.device)
     with only_run(args.output, "training"):
         try:
@@ -112,6 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 progress.note("the same command goes on from the state that was kept")
             raise
         except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                raise EngineError(
+                    f"a process that makes batches ended ({one_line(error)}); the same command goes on from the state "
+                    f"that was kept. Where memory ran out, give fewer --workers (now {args.workers})."
+                ) from error
             if not isinstance(error, torch.OutOfMemoryError) and not out_of_memory(error):
                 raise
             raise EngineError(f"{device}: out of memory; give a smaller --batch (now {args.batch}).") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from scenes import scene
 
 from export.checkpoint import load_checkpoint
 from runtime.errors import DiffLLError, EngineError, InputError, PackageError
-from training import run, state
+from training import photos, run, state
 from training.cli import main
 
 
@@ -37,6 +39,18 @@ def test_a_folder_without_photos(tmp_path, kind):
     assert not (tmp_path / "c.pth").exists()
 
 
+def test_a_process_for_batches_that_is_killed(train, bright, tmp_path, monkeypatch):
+    def ends(self: photos.Patches, batch: photos.Batch) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(photos.Patches, "__getitem__", ends)  # the worker is forked from here
+    with pytest.raises(
+        EngineError, match=r"a process that makes batches ended \(.*killed by signal.*--workers \(now 1\)"
+    ):
+        train(bright, "--darken", "--workers", 1)
+    assert not (tmp_path / "mine.pth.tar").exists()
+
+
 @pytest.mark.parametrize(("size", "text"), [(None, "1 of 6 photos have no reference.*'2.png'"), (90, "differ in size")])
 def test_references_that_are_missing_or_of_another_size(bright, tmp_path, size, text):
     references = tmp_path / "references"
@@ -50,15 +64,15 @@ def test_references_that_are_missing_or_of_another_size(bright, tmp_path, size, 
 
 
 def test_photos_smaller_than_a_patch_are_named_and_left_out(train, bright, tmp_path, capsys):
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for name, size in (("a.png", 96), ("thin.png", 30)):
-        Image.fromarray(scene(1, size, 96)).save(photos / name)
-    output = train(photos, "--darken", iterations=1)
-    assert f"left out: {photos / 'thin.png'}: 96x30 pixels, smaller than a patch of 32" in capsys.readouterr().err
+        Image.fromarray(scene(1, size, 96)).save(folder / name)
+    output = train(folder, "--darken", iterations=1)
+    assert f"left out: {folder / 'thin.png'}: 96x30 pixels, smaller than a patch of 32" in capsys.readouterr().err
     assert "1 photos" in output.with_name("mine.md").read_text()
-    (photos / "a.png").unlink()
-    refused([photos, "-o", tmp_path / "c.pth", "--darken", "--iterations", 1], r"every photo \(1\) is smaller")
+    (folder / "a.png").unlink()
+    refused([folder, "-o", tmp_path / "c.pth", "--darken", "--iterations", 1], r"every photo \(1\) is smaller")
 
 
 def test_a_checkpoint_of_another_model(bright, tmp_path):

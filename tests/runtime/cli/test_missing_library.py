@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
         ("calibration.sampling {package} assets/sample.png -o {out}", "calibration"),
         ("serving {package}", "serving"),
         ("benchmarks {package}", "benchmarks"),
+        ("training assets -o {out}.pth --darken --iterations 1", "export"),
     ],
 )
 def test_a_missing_library_is_one_line_with_the_install(tiny_package, tmp_path, words, extra):
