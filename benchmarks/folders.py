@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.cli.command import SOME_FAILED, Parser, run_command
 from runtime.errors import EngineError
+from runtime.machine.leftovers import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,7 +186,7 @@ def beside(folder: Path, out: Path, count: int, seconds: float) -> tuple[float, 
     for number, size in enumerate(_LARGE[:count]):
         Image.fromarray(synthetic(*size)).save(folder / f"{number:03}.jpg", quality=92)
     for number in range(len(_LARGE), count):
-        (folder / f"{number:03}.jpg").write_bytes((folder / f"{number % len(_LARGE):03}.jpg").read_bytes())
+        shutil.copyfile(folder / f"{number % len(_LARGE):03}.jpg", folder / f"{number:03}.jpg")
     engine: Any = StandIn(seconds)
     batch = Batch(engine, Settings(), {}, folders=True)
     items = plan_work([str(folder)], str(out), Naming()).items
@@ -217,8 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Package.open(args.package)  # a mistake is told before the first run
     rng = np.random.default_rng(args.seed)
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
+    with scratch_folder("folders") as root:
         folder, out = root / "in", root / "out"
         photos = make_photos(folder, args.photos, size=(48, 32))
         # half of the photos, so that the last run shows its memory

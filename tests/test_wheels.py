@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-
-from conftest import ROOT
+from pathlib import Path
 
 from runtime.names import __version__
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_what_is_in_both_wheels(tmp_path):

@@ -29,6 +29,7 @@ MAY = {
     "benchmarks/worker.py": "the same",
     "benchmarks/measure.py": "the same",
     "benchmarks/run.py": "the same",
+    "benchmarks/folders.py": "the same",
     "serving/cluster/actor.py": "the same",
     "serving/triton/repository.py": "into a folder that is not whole yet",
     "training/state.py": "into memory: torch.save",
